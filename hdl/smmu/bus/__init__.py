@@ -1,0 +1,1 @@
+"""AXI signatures and the clients of the table master."""

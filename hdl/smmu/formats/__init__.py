@@ -1,0 +1,1 @@
+"""The architecture's layouts as data: registers, structures, commands, events, descriptors."""

@@ -1,0 +1,1 @@
+"""Command-line tools: Verilog export, synthesis, generated documents."""

@@ -1,0 +1,92 @@
+"""Write the core as one Verilog-2001 file."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from amaranth.back import verilog
+from amaranth.hdl import Format, Fragment, Value
+from amaranth.hdl._dsl import FSM  # 0.5 has no public name for these
+from amaranth.hdl._ir import PortDirection
+from amaranth.lib import wiring
+from smmu.params import Params, ParamsError
+
+__all__ = ["export", "flat_ports", "main"]
+
+_DIRECTION = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output}
+
+
+def flat_ports(component, separator="_"):
+    """Return ``{name: (value, direction)}`` of a component's ports, joined by ``separator``.
+
+    Zero-width ports are left out: Verilog has none.
+    """
+    ports = {}
+    for path, member, value in component.signature.flatten(component):
+        value = Value.cast(value)
+        if not len(value):
+            continue
+        name = separator.join(map(str, path))
+        if name in ports:
+            raise ValueError(f"two ports of {type(component).__name__} are called {name}")
+        ports[name] = (value, _DIRECTION[member.flow])
+    return ports
+
+
+def export(component, name, ports=None):
+    """Return the Verilog of ``component`` as module ``name``.
+
+    ``ports`` is a port map as :func:`flat_ports` makes it; without one, the members of nested
+    interfaces are called ``a__b``. The clock is ``clk``, the reset ``rst``. No source location is
+    in the text, so it does not depend on where it was made.
+    """
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+    fragment = Fragment.get(component, None)
+    _name_states(fragment)
+    if ports is None:
+        ports = flat_ports(component, "__")
+    return verilog.convert(fragment, name=name, ports=ports, emit_src=False,
+                           strip_internal_attrs=True)
+
+
+def _name_states(fragment):
+    """Make the states of each FSM an enumeration: the Verilog then names them in attributes."""
+    for generated in fragment.generated.values():
+        if isinstance(generated, FSM) and "signal" in generated._data:
+            state = generated._data["signal"]
+            state._format = Format.Enum(state, generated.decoding, name=state.name)
+    for subfragment, *_ in fragment.subfragments:
+        _name_states(subfragment)
+
+
+def main(argv=None):
+    """Run ``python -m smmu.tools.export``."""
+    parser = argparse.ArgumentParser(prog="smmu.tools.export", description=__doc__)
+    parser.add_argument("--config", default="default", help="small, default or server")
+    parser.add_argument("--set", default="", metavar="'NAME=VALUE ...'",
+                        help="single parameters over the configuration")
+    parser.add_argument("--out", default="build/smmu.v", type=Path, help="where to write")
+    args = parser.parse_args(argv)
+    try:
+        params = Params.from_settings(args.config, args.set)
+    except ParamsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+    from smmu.top import SMMU
+    top = SMMU(params)
+    text = export(top, "smmu", flat_ports(top))
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(text)
+    except OSError as error:
+        print(f"error: cannot write {args.out}: {error.strerror}", file=sys.stderr)
+        return 2
+    print(f"{args.out}: {len(text.splitlines())} lines, CONFIG={args.config}"
+          + (f" SET={args.set!r}" if args.set else ""))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
