@@ -1,0 +1,1 @@
+"""Command queue, event queue, interrupts, barrier, table master and MSI doorbell remap."""

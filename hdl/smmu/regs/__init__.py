@@ -1,0 +1,1 @@
+"""The register frame of the SMMU."""

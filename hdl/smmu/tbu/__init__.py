@@ -1,0 +1,1 @@
+"""Translation buffer unit: micro-TLBs, parked transactions, AXI order, termination."""

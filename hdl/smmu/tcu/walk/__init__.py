@@ -1,0 +1,1 @@
+"""The walk table: configuration fetch and translation table walks, many at once on one datapath."""
