@@ -1,0 +1,1 @@
+"""Figures of the core in clocks, reads and ratios, measured on the RTL: `make bench`."""

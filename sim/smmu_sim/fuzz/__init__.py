@@ -1,0 +1,1 @@
+"""Random systems: configurations, tables, garbage in them, bus errors; played on two backends."""
