@@ -15,7 +15,7 @@ RUNS = {
         "latency": (1, 60), "pause_rate": 0.3, "gap_rate": 0.2, "out_of_order": True,
         "interleave": True}),
     "small": ("small", "", {"latency": 3}),
-    "mixed-endian": ("small", "ttendian=0 oas=44 term_model=1", {"latency": 1}),
+    "mixed-endian": ("small", "ports=2 ttendian=0 oas=44 term_model=1", {"latency": 1}),
 }
 
 

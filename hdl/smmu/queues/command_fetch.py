@@ -25,7 +25,7 @@ class CommandFetch(wiring.Component):
     Spec
         IHI 0070: 3.5 (queues), 4.1.
     Timing
-        A read 2 cycles after PROD moved. Commands leave at most every second cycle, 4 cycles after
+        A read 3 cycles after PROD moved. Commands leave at most every second cycle, 4 cycles after
         their last beat. Up to two reads of 16 commands are outstanding.
     Errors
         ``error`` of the command. PROD and CONS that no queue can have: nothing is read.
@@ -73,27 +73,25 @@ class CommandFetch(wiring.Component):
     def _ask(self, m, index, held, asked):
         """Read up to the next multiple of 16 commands, the end of the queue, or PROD."""
         queue, request = self.queue, self.reads.payload
-        place = Signal(INDEX_BITS)       # index with wrap bit of the next command to read
-        difference = Signal(INDEX_BITS)  # from there to PROD
-        available = Signal(INDEX_BITS)   # the same in the next cycle, 0 if no queue can have it
-        is_fresh = Signal()              # `available` belongs to `place`
+        place = Signal(INDEX_BITS)        # index with wrap bit of the next command to read
+        available = Signal(INDEX_BITS)    # from there to PROD, a cycle ago
+        count = Signal(range(BURST + 1))  # what to read of that, a cycle later
+        is_fresh = Signal(2)              # `available` and `count` belong to `place`
         up_to_end = Signal(range(BURST + 1))
-        count = Signal(range(BURST + 1))
         do_ask = Signal()
-        impossible = (difference & index.wrap).any() & (difference & index.index).any()
+        impossible = (available & index.wrap).any() & (available & index.index).any()
 
         m.d.comb += [
-            difference.eq((queue.prod - place) & (index.index | index.wrap)),
             up_to_end.eq((index.index[:BURST_BITS] & ~place[:BURST_BITS]) + 1),
-            count.eq(Mux(available < up_to_end, available, up_to_end)),
-            do_ask.eq(self.run & is_fresh & (available != 0) & ~self.reads.valid
+            do_ask.eq(self.run & is_fresh[1] & (count != 0) & ~self.reads.valid
                       & (held <= 2 * (BUFFER - BURST))),
             asked.eq(Mux(do_ask, count << 1, 0)),
             request.attrs.eq(queue.attrs),
         ]
         m.d.sync += [
-            available.eq(Mux(impossible, 0, difference)),
-            is_fresh.eq(self.run & ~do_ask),
+            available.eq((queue.prod - place) & (index.index | index.wrap)),
+            count.eq(Mux(impossible, 0, Mux(available < up_to_end, available, up_to_end))),
+            is_fresh.eq(Mux(self.run & ~do_ask, Cat(1, is_fresh[0]), 0)),
         ]
         with m.If(self.reads.ready):
             m.d.sync += self.reads.valid.eq(0)

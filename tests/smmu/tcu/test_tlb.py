@@ -454,6 +454,24 @@ async def a_sweep_compares_the_common_address(dut):
     assert not (await traffic.lookup(inside))[1].hit
     found = (await traffic.lookup(outside))[1]
     assert found.hit and int(found.payload) == kept
+    # The longest range wraps to just below its start: all addresses.
+    await traffic.fill(inside, 0)
+    await traffic.invalidate(va=1, match_vmid=1, vmid=7, match_addr=1, addr=1 << shift, tg=1,
+                             num=31, scale=31)
+    assert not (await traffic.lookup(inside))[1].hit
+    assert not (await traffic.lookup(outside))[1].hit
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def by_asid_global_entries_stay(dut):
+    traffic = await start(dut)
+    await traffic.fill(page_key(1 << 30), 0, nG=1)
+    await traffic.fill(page_key(1 << 32), 0, nG=0)
+    await traffic.invalidate(va=1, match_vmid=1, vmid=7, match_asid=1, asid=9, keep_global=1)
+    assert not (await traffic.lookup(page_key(1 << 30)))[1].hit
+    assert (await traffic.lookup(page_key(1 << 32)))[1].hit
+    await traffic.invalidate(va=1, match_vmid=1, vmid=7, match_asid=1, asid=8)
+    assert not (await traffic.lookup(page_key(1 << 32)))[1].hit
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
@@ -479,12 +497,36 @@ async def reset_in_the_middle_of_work_clears(dut):
             await traffic.fill(page_key(1 << 35), 0)  # class 0 is in use: really probe
 
 
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def one_key_never_has_two_entries(dut):
+    """A fill whose probe reads while its neighbour in the set is removed: at each distance."""
+    traffic = await start(dut)
+    for distance in range(10):
+        for order in (1, -1) * 6:
+            mine = page_key(vmid=2 * distance)
+            neighbour = mine | {"vmid": mine["vmid"] | 0x8000}  # not a bit of the set's number
+            for key in [mine, neighbour][::order]:
+                await traffic.fill(key, 0)
+            await traffic.send("invalidations", pack_command(
+                va=1, match_vmid=1, vmid=neighbour["vmid"], match_addr=1, addr=mine["addr"]))
+            for _ in range(distance):
+                await traffic.clock()
+            number = await traffic.fill(mine, 0)
+            await traffic.quiet()
+            for other in range(1, 6):  # an older entry would show when the newer one has gone
+                _, found = await traffic.lookup(mine)
+                assert not found.hit or int(found.payload) == number
+                await traffic.fill(mine | {"vmid": mine["vmid"] | other << 8}, 0)
+            await traffic.invalidate(va=1, match_vmid=1, vmid=mine["vmid"])
+
+
 # --- builds ------------------------------------------------------------------------------------
 
 DIRECTED = ["caches_at_rest", "smallest_class_first", "latency_by_classes_in_use",
             "one_probe_per_cycle", "invalidations_by_address_are_fast",
             "ranges_remove_what_they_overlap", "a_sweep_compares_the_common_address",
-            "leaf_operations", "reset_in_the_middle_of_work_clears"]
+            "by_asid_global_entries_stay", "leaf_operations",
+            "reset_in_the_middle_of_work_clears"]
 
 
 def make(kind, entries, ways):
@@ -500,7 +542,8 @@ def test_tlb(kind):
     ("main", 32, 4), ("main", 128, 2), ("walk", 16, 2), ("main", 2, 1), ("main", 48, 3)])
 def test_random(kind, entries, ways, monkeypatch):
     monkeypatch.setattr(tlb_way, "memory", hostile)
-    run_cocotb(make(kind, entries, ways), __name__, testcase="random_traffic",
+    run_cocotb(make(kind, entries, ways), __name__,
+               testcase=["random_traffic", "one_key_never_has_two_entries"],
                extra_env={"KIND": kind})
 
 
