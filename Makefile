@@ -22,7 +22,7 @@ export YOWASP_CACHE_DIR := $(CURDIR)/.venv/yowasp
 SETUP := .venv/setup.stamp
 SYNTH := .venv/synth.stamp
 
-.PHONY: help setup test run verilog replay bench synth lint docs clean
+.PHONY: help setup test run verilog replay bench fuzz synth lint docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -60,7 +60,7 @@ lint: $(SETUP) ## check the style
 	$(PYTHON) -m ruff check hdl sim tests
 
 run: $(SETUP) ## the demonstration
-	$(PYTHON) -m smmu_sim.run $(ARGS)
+	$(PYTHON) -m smmu_sim.run --config "$(CONFIG)" --set "$(SET)" $(ARGS)
 
 verilog: $(SETUP) ## write OUT (build/smmu.v)
 	$(PYTHON) -m smmu.tools.export --config "$(CONFIG)" --set "$(SET)" --out "$(OUT)"
@@ -70,6 +70,9 @@ replay: $(SETUP) ## replay VECTORS=file on BACKEND=rtl|model
 
 bench: $(SETUP) ## measure latency, throughput and table reads
 	$(PYTHON) -m smmu_sim.benchmark --config "$(CONFIG)" --set "$(SET)" $(ARGS)
+
+fuzz: $(SETUP) ## random systems, RTL against the model; ARGS="--count 5000"
+	$(PYTHON) -m smmu_sim.fuzz --config "$(CONFIG)" --set "$(SET)" $(ARGS)
 
 synth: $(SYNTH) ## size and clock on an ECP5; BLOCK=tlb for one block, MHZ= the clock to ask for
 	$(PYTHON) -m smmu.tools.synth --config "$(CONFIG)" --set "$(SET)" \

@@ -2,11 +2,8 @@
 
 import pytest
 
-from smmu_sim.backend import ModelBackend
 from smmu_sim.bench.core import run_on_core
-from smmu_sim.fuzz.player import compare
-from smmu_sim.fuzz.scenario import make_scenario
-from smmu_sim.memory import Memory
+from smmu_sim.fuzz.play import play_random
 
 # A short slice; `make fuzz` goes on for as long as one likes.
 RUNS = {
@@ -19,25 +16,11 @@ RUNS = {
 }
 
 
-def play_random(backend, report, first, count, steps=40, mutations=2.0, aborts=0.3):
-    """Host code: compare ``count`` random systems with the model; how often each answer came."""
-    seen = {}
-    for seed in range(first, first + count):
-        scenario = make_scenario(
-            backend.params, seed, steps=steps, mutations=mutations, aborts=aborts)
-        for outcome in compare(scenario, ModelBackend(backend.params, Memory()), backend):
-            kind = f"event {outcome['events'][0] & 0xFF:#x}" if outcome["events"] else (
-                "translated" if "pa" in outcome else "terminated")
-            seen[kind] = seen.get(kind, 0) + 1
-        report(seed)
-    return seen
-
-
 @pytest.mark.parametrize("name", RUNS)
 def test_random_systems(name):
     config, settings, options = RUNS[name]
     seen, _ = run_on_core(
-        f"{__name__}:play_random", {"first": 1000 * list(RUNS).index(name), "count": 30},
+        play_random, {"first": 1000 * list(RUNS).index(name), "count": 30},
         config=config, settings=settings, options=options, seed=1)
     assert seen["translated"] > 100
     assert len(seen) > 8, f"only these answers came: {seen}"

@@ -4,17 +4,19 @@ from amaranth import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from smmu.formats.events import EventType
 from smmu.payloads import (
     FaultRecord, Invalidation, MemType, Overrides, TranslationRequest, TranslationResponse,
     Verdict)
+from smmu.tbu.answer_stage import AnswerStage, context_of
 from smmu.tbu.attributes import OutputAttributes, ResultDigest
+from smmu.tbu.departure import Departure
 from smmu.tbu.input_stage import InputStage
-from smmu.tbu.micro_tlb import MicroTLB, micro_fill
+from smmu.tbu.micro_tlb import MicroTLB
 from smmu.tbu.output_stage import OutputStage
 from smmu.tbu.outstanding import Outstanding
-from smmu.tbu.records import SEGMENTS, Termination, result_record, transaction, translated
+from smmu.tbu.records import Termination, result_record, transaction, translated
 from smmu.tbu.slots import Slots
+from smmu.tbu.translator import Translator
 
 __all__ = ["AddressChannel", "SHARED", "arrival", "departure", "share"]
 
@@ -125,11 +127,9 @@ class AddressChannel(wiring.Component):
         m.submodules.results = self._results = memory.Memory(
             shape=result_record(params, write=write), depth=params.slots, init=[])
 
-        # What leaves next of the parked, and whether the output register can take something.
-        self._leaving = Signal(data.StructLayout({
-            "valid": 1, "slot": range(params.slots), "terminate": 1, "checked": 1, "refused": 1,
-            "result": result_record(params, write=write)}))
         self._can_leave = Signal()
+        m.submodules.answers = self._answers = AnswerStage(params, write=write)
+        m.submodules.departure = self._departure = Departure(params, write=write)
         m.submodules.output = self._output = OutputStage(params)
         wiring.connect(m, wiring.flipped(self.o), self._output.o)
         m.d.comb += self._can_leave.eq(
@@ -143,81 +143,44 @@ class AddressChannel(wiring.Component):
         return m
 
     def _answer(self, m):
-        """Take answers of the TCU: into the slot, into the micro-TLB, or straight on its way."""
-        responses, tlb, slots = self.responses, self._tlb, self._slots
-        m.submodules.digest = digest = ResultDigest(self._params, write=self._write)
-        given = responses.p
-        perms = given.translation.perms
-
-        self._answered = answered = Signal(data.StructLayout({
-            "valid": 1, "slot": range(self._params.slots), "verdict": Verdict, "taken": 1,
-            "fills": 1, "fill": micro_fill(self._params, write=self._write)}))
-        # An answer from before an invalidation is for its own transaction only.
-        recent = Signal(3)
-        m.d.sync += recent.eq(Cat(self.do_invalidate, recent))
-        accept = responses.valid & responses.ready
-        m.d.comb += [
-            self.can_invalidate.eq(~tlb.do_fill & ~tlb.fill_busy),
-            responses.ready.eq(self.can_invalidate),
-            digest.translation.eq(given.translation), slots.query.eq(given.slot),
-            self._at_once(accept, given),
-        ]
-        m.d.sync += answered.valid.eq(accept)
-        with m.If(accept):
-            m.d.sync += [
-                answered.slot.eq(given.slot), answered.verdict.eq(given.verdict),
-                answered.taken.eq(self._goes_at_once),
-                answered.fills.eq(given.fill & (given.verdict == Verdict.OK)
-                                  & ~self.will_invalidate & ~recent.any()),
-                answered.fill.result.eq(digest.result), answered.fill.context.eq(given.context),
-                answered.fill.allowed.eq(
-                    Cat(perms.uw, perms.pw) if self._write
-                    else Cat(perms.ur, perms.pr, perms.ux, perms.px)),
-            ]
-        self._digest = digest.result
-
+        """Connect the answers of the TCU with micro-TLB and slots."""
+        answers, tlb, slots = self._answers, self._tlb, self._slots
+        answered, departure = answers.answered, self._departure
         asked = self._parked.read_port(domain="comb")
+        wiring.connect(m, wiring.flipped(self.responses), answers.responses)
         m.d.comb += [
-            asked.addr.eq(answered.slot),
-            tlb.do_fill.eq(answered.valid & answered.fills), tlb.fill.eq(answered.fill),
-            tlb.fill_key.eq(
-                Cat(asked.data.addr[12:], self._context(asked.data))),
+            self.can_invalidate.eq(answers.can_invalidate),
+            answers.will_invalidate.eq(self.will_invalidate),
+            answers.do_invalidate.eq(self.do_invalidate),
+            asked.addr.eq(answered.slot), answers.txn.eq(asked.data),
             tlb.do_invalidate.eq(self.do_invalidate), tlb.invalidation.eq(self.invalidation),
+            tlb.do_fill.eq(answers.do_fill), tlb.fill_key.eq(answers.fill_key),
+            tlb.fill.eq(answers.fill), answers.fill_busy.eq(tlb.fill_busy),
+            slots.query.eq(answers.at_once_slot),
+            departure.at_once.eq(answers.at_once_slot),
+            departure.at_once_result.eq(answers.at_once_result),
+            departure.do_go_at_once.eq(
+                answers.at_once & slots.at_once & departure.is_free & ~slots.next.valid),
+            answers.do_go_at_once.eq(departure.do_go_at_once),
             slots.do_answer.eq(answered.valid), slots.answer.slot.eq(answered.slot),
-            slots.answer.taken.eq(answered.taken),
+            slots.answer.taken.eq(answered.taken), slots.answer.msi.eq(answered.msi),
             slots.answer.terminate.eq(answered.verdict != Verdict.OK),
             slots.answer.razwi.eq(answered.verdict == Verdict.RAZWI),
-            slots.answer.msi.eq(answered.fill.result.msi if self._write else 0),
         ]
-
-    def _at_once(self, accept, given):
-        """Whether an answer sends its transaction on its way without being picked."""
-        self._goes_at_once = Signal()
-        self._leaving_free = Signal()
-        is_msi = given.translation.msi if self._write else 0
-        return self._goes_at_once.eq(
-            accept & (given.verdict == Verdict.OK) & ~is_msi & self._slots.at_once
-            & self._leaving_free & ~self._slots.next.valid)
-
-    def _context(self, txn):
-        """Key of a transaction's context."""
-        return Cat(txn.user.sid[:self._params.sidsize], txn.user.ssv,
-                   txn.user.ssid[:self._params.ssidsize])
 
     def _look_up(self, m):
         """Compare what is in the input register; returns the register of what is found."""
         params, tlb, slots, entry = self._params, self._tlb, self._slots, self._input.o
         user, overrides = entry.p.txn.user, entry.p.overrides
-        following = self._input.following
-        access = following.prot[0] if self._write else Cat(following.prot[0], following.prot[2])
+        wiring.connect(m, wiring.flipped(self.i), self._input.i)
         m.d.comb += [
-            self._input.enable.eq(self._outstanding.ready & ~tlb.busy), self._input.i.p.eq(self.i.p),
-            self._input.i.valid.eq(self.i.valid), self.i.ready.eq(self._input.i.ready),
+            self._input.enable.eq(self._outstanding.ready & ~tlb.busy),
             self._input.smmuen.eq(self.smmuen), self._input.abort.eq(self.abort),
             self._input.overrides.eq(self.overrides), self._input.snapshot.eq(self.snapshot),
-            tlb.context.eq(self._context(self.i.p)), tlb.load.eq(self._input.load),
-            tlb.page.eq(following.addr[12:]),
-            tlb.access.eq(Cat(access == k for k in range(2 if self._write else 4))),
+            tlb.context.eq(context_of(params, self.i.p)), tlb.load.eq(self._input.load),
+            tlb.page.eq(self._input.following.addr[12:]),
+            tlb.access.eq(Mux(self._input.load, self._access(self.i.p),
+                              self._access(entry.p.txn))),
             tlb.block.eq(entry.p.bypass | user.atst | user.sid[params.sidsize:].any()
                          | user.ssv & user.ssid[params.ssidsize:].any()),
             slots.lookup_id.eq(entry.p.txn.id),
@@ -262,6 +225,12 @@ class AddressChannel(wiring.Component):
         self._found_marked = found.valid & found.mark
         return found, advance
 
+    def _access(self, txn):
+        """The class of an access, one-hot as in ``micro_fill``'s ``allowed``."""
+        if self._write:
+            return Cat(~txn.prot[0], txn.prot[0])
+        return Cat(Cat(txn.prot[0], txn.prot[2]) == k for k in range(4))
+
     def _segment(self):
         """How many beats of a parked transaction have a place."""
         return self._params.write_buffer_beats // self._params.slots if self._write else 256
@@ -282,6 +251,7 @@ class AddressChannel(wiring.Component):
     def _decide(self, m, found, advance):
         """Pass or park, one clock after the comparison."""
         params, tlb, slots, requests = self._params, self._tlb, self._slots, self.requests
+        answered = self._answers.answered
         room, before, do_go, passes = Signal(), Signal(), Signal(), Signal()
         bypasses = found.bypass & ~found.abort
         # With SMMUEN = 0 there is no parking: what bypasses waits until nothing is parked.
@@ -289,8 +259,8 @@ class AddressChannel(wiring.Component):
         m.d.sync += [was_empty.eq(~slots.parked), has_parked.eq(slots.do_park)]
         m.d.comb += [
             # Known from registers and inputs alone, whatever the look-up says.
-            room.eq(self._can_leave & ~self._leaving.valid & slots.has_free & self.arrival_room
-                    & (~requests.valid | requests.ready) & ~self._answered.valid),
+            room.eq(self._can_leave & ~self._departure.is_busy & slots.has_free
+                    & self.arrival_room & ~requests.valid & ~answered.valid),
             before.eq(found.same.any() | found.chained & slots.parked),
             do_go.eq(found.valid & room & (~bypasses | was_empty & ~has_parked)),
             advance.eq(~found.valid | do_go),
@@ -298,23 +268,25 @@ class AddressChannel(wiring.Component):
             slots.do_park.eq(do_go & ~passes),
             slots.park.id.eq(found.txn.id), slots.park.same.eq(found.same),
             slots.park.chained.eq(found.chained), slots.park.mark.eq(found.mark),
-            slots.park.long.eq(~found.buffered), slots.park.abort.eq(found.abort),
+            slots.park.long.eq(~found.buffered if self._write else 0),
+            slots.park.abort.eq(found.abort),
             slots.park.answered.eq(tlb.hit | found.abort), slots.park.msi.eq(tlb.hit_msi),
         ]
 
         parked, results = self._parked.write_port(), self._results.write_port()
-        answered = self._answered
         m.d.comb += [
             parked.en.eq(slots.do_park), parked.addr.eq(slots.free), parked.data.eq(found.txn),
             results.en.eq(slots.do_park | answered.valid),
             results.addr.eq(Mux(answered.valid, answered.slot, slots.free)),
-            results.data.eq(Mux(answered.valid, answered.fill.result.as_value(),
+            results.data.eq(Mux(answered.valid, self._answers.fill.result.as_value(),
                                 tlb.result.as_value())),
         ]
 
         misses = ~tlb.hit & ~found.bypass
         user = found.txn.user
-        with m.If(~requests.valid | requests.ready):
+        with m.If(requests.ready):
+            m.d.sync += requests.valid.eq(0)
+        with m.If(~requests.valid):
             m.d.sync += [
                 requests.valid.eq(do_go & misses), requests.p.slot.eq(slots.free),
                 requests.p.sid.eq(user.sid), requests.p.ssv.eq(user.ssv),
@@ -336,104 +308,45 @@ class AddressChannel(wiring.Component):
         return found, do_go & passes
 
     def _leave(self, m, found, do_pass):
-        """The output register: what passes, and before it what was parked."""
-        slots, leaving, outstanding = self._slots, self._leaving, self._outstanding
-        terminations, faults, tlb = self.terminations, self.faults, self._tlb
+        """What passes, and before it what was parked."""
+        params, slots, departure = self._params, self._slots, self._departure
+        outstanding, tlb = self._outstanding, self._tlb
         txns, results = (self._parked.read_port(domain="comb"),
                          self._results.read_port(domain="comb"))
-        txn, result = txns.data, leaving.result
-        is_msi = result.msi & ~leaving.terminate if self._write else 0
-        may_go, do_leave = Signal(), Signal()
+        wiring.connect(m, slots.next, departure.next)
+        wiring.connect(m, departure.terminations, wiring.flipped(self.terminations))
+        wiring.connect(m, departure.faults, wiring.flipped(self.faults))
+        m.submodules.passing = passing = Translator(params, write=self._write)
+        do_leave = departure.o.valid & departure.o.ready
         m.d.comb += [
-            txns.addr.eq(leaving.slot), results.addr.eq(slots.next.p.slot),
-            may_go.eq(leaving.valid & ~leaving.terminate
-                      & (~is_msi | leaving.checked & ~leaving.refused)),
-            do_leave.eq(may_go & self._can_leave),
-            terminations.valid.eq(leaving.valid & leaving.terminate),
-            terminations.p.id.eq(txn.id), terminations.p.len.eq(txn.len),
-            terminations.p.slot.eq(leaving.slot),
-            terminations.p.verdict.eq(Mux(
-                (slots.razwi & (1 << leaving.slot)).any(), Verdict.RAZWI, Verdict.ABORT)),
-            faults.valid.eq(leaving.valid & is_msi & leaving.checked & leaving.refused),
-            slots.refuse.eq(faults.valid & faults.ready), slots.refused.eq(leaving.slot),
-            self._leaving_free.eq(~leaving.valid | do_leave | slots.refuse
-                                  | terminations.valid & terminations.ready),
-            slots.next.ready.eq(self._leaving_free & (
-                ~slots.next.p.terminate | terminations.ready & ~terminations.valid)),
+            txns.addr.eq(departure.slot), departure.txn.eq(txns.data),
+            results.addr.eq(slots.next.p.slot), departure.next_result.eq(results.data),
+            departure.marks.eq(slots.marks), departure.razwi.eq(slots.razwi),
+            departure.bad_strobes.eq(self.bad_strobes), departure.o.ready.eq(self._can_leave),
+            slots.refuse.eq(departure.do_refuse), slots.refused.eq(departure.slot),
+            slots.do_release.eq(do_leave | self.releases.valid),
+            slots.released.eq(Mux(do_leave, departure.slot, self.releases.p)),
+            self.releases.ready.eq(~do_leave),
+            passing.txn.eq(found.txn), passing.result.eq(tlb.result), passing.mark.eq(found.mark),
         ]
-        m.d.sync += leaving.checked.eq(1)
-        if self._write:
-            m.d.comb += self._fault(faults.p, txn)
-            with m.If(~leaving.checked):
-                m.d.sync += leaving.refused.eq(leaving.refused | ~(
-                    (txn.len == 0) & (txn.size == 2) & (txn.addr[:2] == 0)
-                    & (txn.addr[2:12] == result.doorbell)))
-        with m.If(self._leaving_free):
-            m.d.sync += [
-                leaving.valid.eq(slots.next.valid & slots.next.ready | self._goes_at_once),
-                leaving.slot.eq(Mux(slots.next.valid, slots.next.p.slot, slots.query)),
-                leaving.result.eq(Mux(slots.next.valid, results.data.as_value(),
-                                      self._digest.as_value())),
-                leaving.terminate.eq(slots.next.valid & slots.next.p.terminate),
-                leaving.checked.eq(0),
-                leaving.refused.eq((self.bad_strobes & (1 << slots.next.p.slot)).any()),
-            ]
 
-        # What both sources say, ready for the output register.
-        from_slot = self._translate(m, "from_slot", txn, result)
-        from_tlb = self._translate(m, "from_tlb", found.txn, tlb.result)
-        m.d.comb += from_slot.mark.eq((slots.marks & (1 << leaving.slot)).any())
-        m.d.comb += from_tlb.mark.eq(found.mark)
-        with m.If(found.bypass):
-            m.d.comb += [from_tlb.addr.eq(found.txn.addr), from_tlb.cache.eq(found.cache),
-                         from_tlb.prot.eq(found.prot), from_tlb.sh.eq(found.sh)]
-        out = self._output.i
+        out, passed = self._output.i, Signal(translated(params))
         m.d.comb += [
-            out.valid.eq(do_leave | do_pass),
-            out.p.eq(Mux(leaving.valid, from_slot.as_value(), from_tlb.as_value())),
+            passed.eq(passing.o), out.valid.eq(do_leave | do_pass),
+            out.p.eq(Mux(departure.is_busy, departure.o.p.as_value(), passed.as_value())),
         ]
+        with m.If(found.bypass):
+            m.d.comb += [passed.addr.eq(found.txn.addr), passed.cache.eq(found.cache),
+                         passed.prot.eq(found.prot), passed.sh.eq(found.sh)]
         m.d.sync += [
             outstanding.sent.eq(out.valid), outstanding.sent_id.eq(out.p.id),
             outstanding.sent_mark.eq(out.p.mark | self.snapshot),
         ]
         m.d.comb += [
-            slots.do_release.eq(do_leave | self.releases.valid),
-            slots.released.eq(Mux(do_leave, leaving.slot, self.releases.p)),
-            self.releases.ready.eq(~do_leave),
-            self.departures.valid.eq(do_leave | do_pass),
-            self.departures.p.parked.eq(do_leave), self.departures.p.slot.eq(leaving.slot),
-            self.departures.p.len.eq(txn.len),
-            self.departures.p.buffered.eq(txn.len < self._segment()),
+            self.departures.valid.eq(out.valid), self.departures.p.parked.eq(do_leave),
+            self.departures.p.slot.eq(departure.slot), self.departures.p.len.eq(txns.data.len),
+            self.departures.p.buffered.eq(txns.data.len < self._segment()),
         ]
-
-    def _fault(self, record, txn):
-        """The event of an MSI write that is none."""
-        return [
-            record.event.eq(EventType.F_UUT), record.ssv.eq(txn.user.ssv),
-            record.ssid.eq(txn.user.ssid), record.sid.eq(txn.user.sid),
-            record.pnu.eq(txn.prot[0]), record.input_addr.eq(txn.addr),
-        ]
-
-    def _translate(self, m, name, txn, result):
-        """A transaction with its translation applied."""
-        m.submodules[name] = attributes = OutputAttributes(self._params, write=self._write)
-        out = Signal(translated(self._params), name=name)
-        page = []
-        for bit in range(12, self._params.oas):
-            ignored = [k for k, (low, high) in enumerate(SEGMENTS) if low <= bit < high]
-            source = result.page[bit - 12]
-            page.append(Mux(result.ignore[ignored[0]], txn.addr[bit], source)
-                        if ignored else source)
-        m.d.comb += [
-            attributes.result.eq(result), attributes.i_cache.eq(txn.cache),
-            attributes.i_prot.eq(txn.prot), attributes.i_sh.eq(txn.user.sh),
-            *(out[key].eq(txn[key]) for key in ("id", "len", "size", "burst", "lock", "qos",
-                                                "region")),
-            out.addr.eq(Cat(txn.addr[:12], *page)), out.sid.eq(txn.user.sid),
-            out.cache.eq(attributes.o_cache), out.prot.eq(attributes.o_prot),
-            out.sh.eq(attributes.o_sh), out.msi.eq(result.msi if self._write else 0),
-        ]
-        return out
 
     def _account(self, m):
         """What the barrier waits for, and what the slots know of the data."""

@@ -40,10 +40,11 @@ class MicroTLB(wiring.Component):
         ``context`` in clock k, with ``load``, and ``page`` in k are compared in k+1 if ``ready``
         then; with ``advance`` in k+1, ``hits`` and ``result`` are there in k+2 and stay, less what
         is removed, until the next ``advance``.
-        An invalidation accepted in t, a fill started in t-1: entries are removed in t+3, and in
-        hits of look-ups compared before, too. What is compared from t+3 on never hits them.
-        A fill that starts in f is found by what loads from f+3 on.
-        Fills 1 per 3 clocks, not in t to t+3; invalidations 1 per clock, not in f and f+1.
+        An invalidation or a fill accepted in t: entries are removed in t+3, and in hits of look-ups
+        compared before, too. What is compared from t+3 on never hits them. A fill is found by what
+        loads from t+4 on.
+        Invalidations 1 per clock, but none while ``fill_busy``; fills 1 per 4 clocks, none in the
+        three clocks after an invalidation.
 
     Members
     -------
@@ -59,9 +60,9 @@ class MicroTLB(wiring.Component):
     hit_msi : :py:`Out(1)`
         The hit is an MSI doorbell's (writes).
     do_fill, fill_key, fill : :py:`In`
-        Start a fill. ``fill`` stays stable for two more clocks.
+        Accept a fill. ``fill`` stays stable for three more clocks.
     fill_busy : :py:`Out(1)`
-        The clock after ``do_fill``.
+        A fill was accepted in one of the last two clocks.
     do_invalidate, invalidation : :py:`In(1)`, :py:`In(Invalidation)`
         Accept an invalidation.
     """
@@ -85,38 +86,38 @@ class MicroTLB(wiring.Component):
         m.submodules.contexts = contexts = ContextTable(self._params)
 
         # The steps of an operation: accepted, in the page register, compared.
-        pending = Signal(Invalidation)
-        is_pending, any_sid, pending_by_page = Signal(), Signal(), Signal()
-        m.d.sync += is_pending.eq(self.do_invalidate)
+        pending, pending_key = Signal(Invalidation), Signal(lookup_key(self._params))
+        is_pending, pending_fill, any_sid, pending_by_page = (
+            Signal(), Signal(), Signal(), Signal())
+        m.d.sync += [is_pending.eq(self.do_invalidate), pending_fill.eq(self.do_fill)]
+        with m.If(self.do_fill):
+            m.d.sync += pending_key.eq(self.fill_key)
         with m.If(self.do_invalidate):
             given = self.invalidation
             m.d.sync += [
+                pending_key.page.eq(given.addr), pending_key.context.sid.eq(given.sid),
                 pending.eq(given), any_sid.eq(given.sid_ignore.any()),
                 pending_by_page.eq(~given.cfg & given.match_addr & (
                     (given.tg == 0) | (given.num == 0) & (given.scale == 0)))]
         is_tlbi, is_cfgi = is_pending & ~pending.cfg, is_pending & pending.cfg
 
         page, access = Signal(52), Signal.like(self.access)
-        filled = Signal(lookup_key(self._params))
         page_fills, page_tlbi, page_cfgi = Signal(), Signal(), Signal()
         by_page = Signal()
         ignore = Signal(len(SEGMENTS))
         do_apply_fill, do_apply_tlbi, do_apply_cfgi = Signal(), Signal(), Signal()
         m.d.sync += [
             page.eq(self.page), access.eq(self.access),
-            page_fills.eq(self.do_fill), do_apply_fill.eq(page_fills),
+            page_fills.eq(pending_fill), do_apply_fill.eq(page_fills),
             page_tlbi.eq(is_tlbi), do_apply_tlbi.eq(page_tlbi),
             page_cfgi.eq(is_cfgi), do_apply_cfgi.eq(page_cfgi),
             by_page.eq(~is_pending | pending_by_page),
-            ignore.eq(Mux(self.do_fill, self.fill.result.ignore, 0)),
+            ignore.eq(Mux(pending_fill, self.fill.result.ignore, 0)),
         ]
         m.d.comb += contexts.key.eq(self.context)
-        with m.If(self.do_fill):
-            m.d.sync += [page.eq(self.fill_key.page), filled.eq(self.fill_key)]
-            m.d.comb += contexts.key.eq(self.fill_key.context)
-        with m.If(is_pending):
-            m.d.sync += page.eq(pending.addr)
-            m.d.comb += contexts.key.sid.eq(pending.sid)
+        with m.If(self.busy):
+            m.d.sync += page.eq(pending_key.page)
+            m.d.comb += contexts.key.eq(pending_key.context)
 
         # Contexts are compared a clock ahead of pages.
         of_lookup, of_operation, compared_contexts = (
@@ -127,12 +128,13 @@ class MicroTLB(wiring.Component):
             compared_contexts.eq(of_operation),
         ]
         m.d.comb += [
-            self.busy.eq(self.do_fill | is_pending), self.fill_busy.eq(page_fills),
+            self.busy.eq(pending_fill | is_pending),
+            self.fill_busy.eq(pending_fill | page_fills),
             self.ready.eq(~(page_fills | page_tlbi | page_cfgi)),
             contexts.is_cfgi.eq(is_cfgi), contexts.any_sid.eq(is_cfgi & any_sid),
             contexts.invalidation.eq(pending), contexts.compared.eq(compared_contexts),
             contexts.do_fill.eq(do_apply_fill), contexts.do_remove.eq(do_apply_cfgi),
-            contexts.fill_key.eq(filled.context), contexts.fill_tag.eq(self.fill.context),
+            contexts.fill_key.eq(pending_key.context), contexts.fill_tag.eq(self.fill.context),
         ]
         selected = Mux(self.ready, of_lookup, of_operation)
 
@@ -163,7 +165,7 @@ class MicroTLB(wiring.Component):
         for k, entry in enumerate(stored):
             with m.If(do_apply_fill & victim[k]):
                 m.d.sync += [
-                    entry.page.eq(filled.page), entry.ignore.eq(self.fill.result.ignore),
+                    entry.page.eq(pending_key.page), entry.ignore.eq(self.fill.result.ignore),
                     entry.context.eq(contexts.place), entry.allowed.eq(self.fill.allowed)]
                 if self._write:
                     m.d.sync += entry.msi.eq(self.fill.result.msi)

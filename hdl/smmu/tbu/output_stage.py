@@ -31,18 +31,19 @@ class OutputStage(wiring.Component):
         m = Module()
         i, o = self.i, self.o
         spare, is_full = Signal.like(i.p), Signal()
+        is_empty = Signal(init=1)   # a register of its own, because of its load
         m.d.comb += [
-            i.ready.eq(~is_full),
+            i.ready.eq(is_empty),
             self.marked.eq(o.valid & o.p.mark | is_full & spare.mark),
         ]
         with m.If(i.ready):
             m.d.sync += spare.eq(i.p)
         with m.If(~o.valid | o.ready):
             m.d.sync += [
-                o.valid.eq(is_full | i.valid), is_full.eq(0),
+                o.valid.eq(is_full | i.valid), is_full.eq(0), is_empty.eq(1),
                 o.p.eq(Mux(is_full, spare.as_value(), i.p.as_value()))]
         with m.Elif(i.valid & i.ready):
-            m.d.sync += is_full.eq(1)
+            m.d.sync += [is_full.eq(1), is_empty.eq(0)]
         with m.If(self.snapshot):
             m.d.sync += [o.p.mark.eq(1), spare.mark.eq(1)]
         return m

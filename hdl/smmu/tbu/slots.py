@@ -24,7 +24,7 @@ class Slots(wiring.Component):
 
     Timing
         ``same_id`` and ``parked`` are combinational. A slot answered in clock k is offered by
-        ``next`` in k+3 at the earliest. A slot is freed in the clock of ``release``.
+        ``next`` in k+3 at the earliest. A slot is freed in the clock after ``do_release``.
 
     Members
     -------
@@ -100,8 +100,10 @@ class Slots(wiring.Component):
         with m.If(self.do_park | ~self.has_free):
             m.d.sync += [free.eq(second), self.has_free.eq(candidates.any())]
 
-        m.d.comb += self.freed.eq(self._select(self.released) & self.do_release.replicate(
-            self._slots))
+        # One clock late, which keeps the wait for downstream out of everything here.
+        do_free, to_free = Signal(), Signal(range(self._slots))
+        m.d.sync += [do_free.eq(self.do_release), to_free.eq(self.released)]
+        m.d.comb += self.freed.eq(self._select(to_free) & do_free.replicate(self._slots))
         parking = Signal(self._slots)
         m.d.comb += parking.eq(free & self.do_park.replicate(self._slots))
         m.d.sync += [
@@ -109,7 +111,7 @@ class Slots(wiring.Component):
             mark.eq(Mux(park.mark, mark | parking, mark & ~parking)
                     | self.snapshot.replicate(self._slots)),
         ]
-        blocked, is_long = self._order(m, valid, parking)
+        blocked, is_long = self._order(m, valid, parking, do_free, to_free)
         self._pick(m, valid, parking, blocked, is_long)
         m.d.comb += [
             self.undecided.eq((valid & mark & ~self.terminating).any()),
@@ -117,7 +119,7 @@ class Slots(wiring.Component):
         ]
         return m
 
-    def _order(self, m, valid, parking):
+    def _order(self, m, valid, parking, do_free, to_free):
         """Who waits for whom."""
         count, park = self._slots, self.park
         blocked, is_long, tail = Signal(count), Signal(count), Signal(count)
@@ -142,7 +144,7 @@ class Slots(wiring.Component):
             before = Signal(range(count), name=f"before_{k}")
             m.d.comb += [
                 self.same_id[k].eq(valid[k] & ~self.freed[k] & (number == self.lookup_id)),
-                unblocked[k].eq(self.do_release & (before == self.released)),
+                unblocked[k].eq(do_free & (before == to_free)),
             ]
             with m.If(parking[k]):
                 m.d.sync += [number.eq(park.id), before.eq(encode(waits_for))]

@@ -29,7 +29,7 @@ class TBU(wiring.Component):
     Timing
         A hit: 3 clocks from the handshake at ``s`` to VALID at ``m``, counted in registers.
         ``invalidations.ready`` comes from registers; what enters in a later clock than an
-        invalidation's transfer never uses what it covers. Responses are taken within 2 clocks,
+        invalidation's transfer never uses what it covers. Responses are taken within 4 clocks,
         and neither waits for AXI. After reset no transaction is accepted for 2**id_width clocks.
     Errors
         SLVERR, or OKAY with zeros, on every beat of what the TCU or GBPA stops. F_UUT on

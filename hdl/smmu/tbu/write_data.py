@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from smmu.lib.stream_register import StreamRegister
 from smmu.tbu.address_channel import arrival, departure
 
 __all__ = ["WriteData", "write_beat"]
@@ -63,6 +64,8 @@ class WriteData(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         params, i = self._params, self.i
+        m.submodules.output = self._output = StreamRegister(write_beat(params))
+        wiring.connect(m, self._output.o, wiring.flipped(self.o))
         slots = params.slots
         head, tail = Signal(arrival(params)), Signal(departure(params))
         has_head, has_tail = Signal(), Signal()
@@ -74,8 +77,9 @@ class WriteData(wiring.Component):
             width = len(signal.as_value())
             m.submodules[name] = order = fifo.SyncFIFO(width=width, depth=ORDER_DEPTH)
             m.d.comb += [
-                order.w_data.eq(source.p), order.w_en.eq(source.valid), room.eq(order.w_rdy),
+                order.w_data.eq(source.p), order.w_en.eq(source.valid),
                 order.r_en.eq(do | ~has)]
+            m.d.sync += room.eq(order.w_level <= ORDER_DEPTH - 2)  # one may be on its way
             with m.If(order.r_en):
                 following = data.View(signal.shape(), order.r_data)
                 is_parked = order.r_rdy & (
@@ -129,14 +133,12 @@ class WriteData(wiring.Component):
     def _send(self, m, tail, has_tail, do_next_out, can_pass, do_pass, do_keep, here, head,
               of_tail, drained):
         """The output register and the buffer behind it."""
-        params, i, o = self._params, self.i, self.o
+        params, i, out = self._params, self.i, self._output.i
         slots = params.slots
-        can_send = ~o.valid | o.ready
+        can_send = out.ready
         from_buffer = Signal()
         m.d.comb += from_buffer.eq(has_tail & tail.parked & tail.buffered)
-        with m.If(can_send):
-            m.d.sync += [o.valid.eq(do_pass), o.p.eq(i.p)]
-
+        m.d.comb += [out.valid.eq(do_pass), out.p.eq(i.p)]
         if not params.write_buffer_beats:
             m.d.comb += [can_pass.eq(can_send & has_tail),
                          do_next_out.eq(do_pass & i.p.last)]
@@ -177,5 +179,5 @@ class WriteData(wiring.Component):
         with m.If(can_hold):
             m.d.sync += [held_valid.eq(out_valid), held.data.eq(read.data.data),
                          held.strb.eq(read.data.strb), held.last.eq(out_last)]
-        with m.If(can_send & held_valid):
-            m.d.sync += [o.valid.eq(1), o.p.eq(held)]
+        with m.If(held_valid):
+            m.d.comb += [out.valid.eq(1), out.p.eq(held)]

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Format, Fragment, Value
+from amaranth.hdl import Const, Format, Fragment, Value
 from amaranth.hdl._dsl import FSM  # 0.5 has no public name for these
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
@@ -28,12 +28,12 @@ class ExportError(RuntimeError):
 def flat_ports(component, separator="_"):
     """Return ``{name: (value, direction)}`` of a component's ports, joined by ``separator``.
 
-    Zero-width ports are left out: Verilog has none.
+    Zero-width ports are left out, as Verilog has none, and constants.
     """
     ports = {}
     for path, member, value in component.signature.flatten(component):
         value = Value.cast(value)
-        if not len(value):
+        if not len(value) or isinstance(value, Const):  # `always_ready` is a constant, no port
             continue
         name = separator.join(map(str, path))
         if name in ports:

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from amaranth import Cat, Module, Signal
-from amaranth.hdl import Value
+from amaranth.hdl import Const, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,6 +40,8 @@ BLOCKS = {
     "dispatcher": "smmu.tcu.dispatcher:Dispatcher",
     "lookup": "smmu.tcu.lookup:Lookup",
     "tlb": lambda params: _tlb(params),
+    "lookup_key": "smmu.tcu.lookup_key:LookupKey",
+    "event_queue": "smmu.queues.event_queue:EventQueue",
     "micro_tlb": lambda params: _micro_tlb(params),
     "config_cache": "smmu.tcu.config_cache:ConfigCache",
     "walk_table": "smmu.tcu.walk.walk_table:WalkTable",
@@ -90,7 +92,9 @@ class Harness(wiring.Component):
 
     def _ports(self):
         for _, member, value in self._block.signature.flatten(self._block):
-            yield Value.cast(value), member.flow
+            value = Value.cast(value)
+            if not isinstance(value, Const):  # a member of a constant (`always_ready`) is no port
+                yield value, member.flow
 
     def elaborate(self, platform):
         m = Module()

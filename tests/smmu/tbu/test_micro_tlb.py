@@ -60,12 +60,12 @@ class Model:
         """(fill that may hit or None, whether it must) for a comparison in ``clock``."""
         candidate, must = None, False
         for fill in self.fills:
-            if fill["at"] + 3 > clock:
+            if fill["at"] + 4 > clock:
                 # On its way: it may already have replaced something.
                 must = False
                 continue
             if fill["context"] == context and addr >> fill["shift"] == fill["low"] >> fill["shift"]:
-                candidate, must = fill, fill["at"] + 4 <= clock
+                candidate, must = fill, fill["at"] + 5 <= clock
             else:
                 must = False
         if candidate is None:
@@ -152,12 +152,12 @@ class Bench:
 
     @property
     def can_operate(self):
-        return self.clock >= self.filled + 2
+        return self.clock >= self.filled + 3
 
     @property
     def can_fill(self):
         last = self.model.invalidations[-1][0] if self.model.invalidations else -9
-        return self.clock >= max(self.filled + 3, last + 4)
+        return self.clock >= max(self.filled + 4, last + 4)
 
 
 def tag_of(context):
@@ -251,7 +251,7 @@ async def what_an_invalidation_removes(dut):
             await bench.step(look, fill={
                 "context": context, "addr": addr, "low": low, "shift": shift, "allowed": 1,
                 "tag": tag, "number": rng.getrandbits(30), "nG": 1})
-            for _ in range(3):
+            for _ in range(4):
                 await bench.step(look)
             await bench.step(look, invalidate=command)
             before = bench.hits
