@@ -397,7 +397,9 @@ def TLBResult(tag_bits, classes, payload):
 
 
 def TLBFill(classes, payload):
-    return data.StructLayout({"key": TLBKey, "nG": 1, "size": range(classes), "payload": payload})
+    """An entry to keep. ``fragment``: it covers a part only of the leaf that a TLBI would name."""
+    return data.StructLayout({
+        "key": TLBKey, "nG": 1, "size": range(classes), "fragment": 1, "payload": payload})
 
 
 class TaggedRequest(data.Struct):

@@ -34,6 +34,8 @@ class MicroTLB(wiring.Component):
     contexts are compared with invalidations by VMID, ASID or StreamID. Fills and invalidations
     use the comparators of look-ups, in a slot which they take from them. Insufficient permission
     is a miss. At most one entry ever hits: a fill removes what it overlaps.
+    A TLBI of a single address removes the entries of the same context in its 1 GB, because an entry
+    may be a fragment of a larger stage 1 page; one of a range, all of the context.
 
     Spec      IHI 0070: 3.17 (invalidation, what it may remove beyond its name), 4.4.
     Timing
@@ -112,7 +114,9 @@ class MicroTLB(wiring.Component):
             page_tlbi.eq(is_tlbi), do_apply_tlbi.eq(page_tlbi),
             page_cfgi.eq(is_cfgi), do_apply_cfgi.eq(page_cfgi),
             by_page.eq(~is_pending | pending_by_page),
-            ignore.eq(Mux(pending_fill, self.fill.result.ignore, 0)),
+            # All that one leaf descriptor of stage 1 may have become under stage 2.
+            ignore.eq(Mux(pending_fill, self.fill.result.ignore,
+                          is_pending.replicate(len(SEGMENTS)))),
         ]
         m.d.comb += contexts.key.eq(self.context)
         with m.If(self.busy):

@@ -64,6 +64,29 @@ class TLB(wiring.Component):
     def leaf_only_kept(self):
         return self._leaf_only_kept
 
+    def _invalidate_fragments(self, m, invalidate):
+        """Hand invalidations on; those by address lose it while entries may be fragments.
+
+        Under stage 2, or beside a bound doorbell, one leaf may be kept as several smaller entries.
+        A TLBI that names any address of the leaf must remove them all, wherever they are.
+        """
+        given, passed, fill = self.invalidations, invalidate.invalidations, self.fills
+        fragments, filling = Signal(), Signal()
+        command = given.payload
+        m.d.comb += [
+            filling.eq(fill.valid & fill.ready & fill.payload.fragment),
+            passed.valid.eq(given.valid),
+            given.ready.eq(passed.ready),
+            passed.payload.eq(command),
+            passed.payload.match_addr.eq(command.match_addr & ~fragments & ~filling),
+        ]
+        with m.If(filling):
+            m.d.sync += fragments.eq(1)
+        everything = (~command.cfg & ~command.el2 & command.va & command.ipa & ~command.match_vmid
+                      & ~command.match_asid & ~command.match_addr)
+        with m.If(given.valid & given.ready & everything):
+            m.d.sync += fragments.eq(0)
+
     def elaborate(self, platform):
         m = Module()
         geometry = self._geometry
@@ -72,7 +95,7 @@ class TLB(wiring.Component):
             geometry, leaf_only_kept=self._leaf_only_kept)
         m.submodules.store = store = TLBStore(geometry)
         wiring.connect(m, wiring.flipped(self.fills), filler.fills)
-        wiring.connect(m, wiring.flipped(self.invalidations), invalidate.invalidations)
+        self._invalidate_fragments(m, invalidate)
         wiring.connect(m, store.results, wiring.flipped(self.results))
         m.d.comb += [
             filler.hold.eq(invalidate.hold_fills),

@@ -102,7 +102,9 @@ def random_invalidation(rng, pages, addresses):
         base = rng.choice(addresses) ^ rng.choice((0, 0, 1 << 12, 0x55 << 56))
         command.update(match_addr=1, addr=base >> 12)
         if rng.random() < 0.3:
-            command.update(tg=rng.randint(1, 3), num=rng.randrange(4), scale=rng.randrange(3))
+            tg = rng.randint(1, 3)  # the address is aligned to the granule
+            command.update(tg=tg, num=rng.randrange(4), scale=rng.randrange(3),
+                           addr=base >> 12 + 2 * (tg - 1) << 2 * (tg - 1))
     return command
 
 
@@ -254,6 +256,26 @@ async def invalidations_and_answers_do_not_wait_for_axi(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def what_waits_for_downstream_is_undecided(dut):
+    params = config()
+    port = quiet(dut, random.Random(1), params)
+    await port.start()
+    for write in (False, True):
+        await warm(port, write, [1 << 30], user=1)
+        port.memory_pause = 1.0
+        await port.run(2)
+        txns = [port.submit(write, addr=1 << 30, user=1, id=k) for k in range(2)]
+        await port.run(20)
+        assert txns[1]["accepted"] is not None
+        port.snapshot()
+        await port.run(20)
+        assert port.get("undecided") and port.get("unfinished")
+        port.memory_pause = 0
+        await port.run(40)
+        assert port.snapshot_set is None and txns[1]["done"] is not None
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def reset_in_the_middle(dut):
     """Nothing is left of what was under way; the micro-TLBs are empty."""
     params = config()
@@ -282,7 +304,7 @@ TESTS = {
     "changes": ["invalidations_under_traffic", "smmuen_and_gbpa_change_under_traffic"],
     "timing": ["hits_take_three_clocks_one_per_clock", "bypass_takes_three_clocks",
                "hits_of_other_ids_pass_a_miss", "invalidations_and_answers_do_not_wait_for_axi",
-               "reset_in_the_middle"],
+               "what_waits_for_downstream_is_undecided", "reset_in_the_middle"],
 }
 
 

@@ -145,6 +145,7 @@ class Act(wiring.Component):
             fill.nG.eq(~ipa_type & (table | i.context.nG)),
             fill.size.eq(Mux(table, i.pointer_class, Mux(
                 step.stage2, i.leaf_size.as_value(), i.size.as_value()))),
+            fill.fragment.eq(i.fragment & ~table),
             fill.page.eq(i.next[9:]),
             fill.perms.eq(Mux(table, i.tables.as_value(), Mux(
                 step.stage2, i.perms2.as_value(), i.perms.as_value()))),

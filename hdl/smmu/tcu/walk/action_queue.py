@@ -129,6 +129,7 @@ class ActionQueue(wiring.Component):
                 port.payload.nG.eq(fill.nG),
                 port.payload.size.eq(fill.size),
             ]
+        m.d.comb += self.tlb_fills.payload.fragment.eq(fill.fragment)
         entry = self.tlb_fills.payload.payload
         m.d.comb += [
             entry.page.eq(fill.page),

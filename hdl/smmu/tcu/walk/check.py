@@ -57,6 +57,9 @@ class Check(wiring.Component):
             o.level.eq(i.start_level),
             o.leaf_size.eq(Mux(near, PageSize.SIZE_4K, i.size)),
             o.size.eq(o.leaf_size),
+            o.fragment.eq(near | (step.ipa | step.stage2) & i.who.s1
+                          & self._purpose_is(Purpose.IN)
+                          & less(i.size.as_value(), i.context.size.as_value())),
             o.perms.eq(permissions.both(i.perms1, i.perms2)),
             o.attrs.eq(combined),
             o.doorbell.eq(self.remap.doorbell),

@@ -266,6 +266,7 @@ class Checked(data.Struct):
     next_level: 2
     leaf_size: PageSize   # of the leaf
     size: PageSize        # of the result
+    fragment: 1           # the result covers a part of its leaf only
     pointer_class: 3
     tables: TablePermissions
     next: 45
@@ -292,6 +293,7 @@ class FillPayload(data.Struct):
     addr: 36              # input address [47:12]
     nG: 1
     size: 3
+    fragment: 1
     page: 36              # or next table
     perms: Permissions    # or in its low bits those of tables
     attrs: Attributes
