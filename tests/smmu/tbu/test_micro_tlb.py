@@ -52,7 +52,7 @@ class Model:
         if not command["match_addr"] or is_range and not exactly:
             return True
         low, first, size = fill["low"] & TOP, command["addr"] << 12 & TOP, 1
-        if not command["tg"] and not exactly:
+        if not exactly:
             return first >> 30 == low >> 30
         if command["tg"]:
             size = (command["num"] + 1 << command["scale"]) << (12, 14, 16)[command["tg"] - 1]

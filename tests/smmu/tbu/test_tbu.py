@@ -133,7 +133,8 @@ async def invalidations_under_traffic(dut, pause):
 
 
 @cocotb.test(timeout_time=3, timeout_unit="ms")
-async def smmuen_and_gbpa_change_under_traffic(dut):
+@cocotb.parametrize(every=[2, 50])
+async def smmuen_and_gbpa_change_under_traffic(dut, every):
     """Each transaction goes by what SMMUEN and GBPA were when it entered."""
     params, rng = config(), random.Random(random.getrandbits(32))
     port = Port(dut, params, seed=rng.getrandbits(32), pages=Pages(rng, params))
@@ -145,7 +146,7 @@ async def smmuen_and_gbpa_change_under_traffic(dut):
         port.submit(write, **random_txn(rng, params, write, pool=addresses, long=0.02))
     while not port.idle():
         assert port.now < 20000, port.stuck()
-        await port.run(rng.randrange(1, 50))
+        await port.run(rng.randrange(1, every))
         port.smmuen, port.abort = rng.getrandbits(1), int(rng.random() < 0.2)
         port.overrides = {"MemAttr": rng.getrandbits(4), "MTCFG": rng.getrandbits(1),
                           "ALLOCCFG": rng.getrandbits(4), "SHCFG": rng.getrandbits(2),
