@@ -334,6 +334,6 @@ class AxiMemory(Agent):
         return self.b_in
 
     def _finish(self, record):
-        record.finished = self.bus.now
+        record.finished = self.bus.last_activity = self.bus.now
         for call in self.on_finish:
             call(record)

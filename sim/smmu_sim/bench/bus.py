@@ -30,7 +30,8 @@ class Bus:
     now
         Number of the last clock edge that agents saw; `stream.cycle` is right while they sleep too.
     last_activity
-        Number of the last edge with a VALID of a port that is not a register port.
+        Number of the last edge with a VALID of a port that is not a register port, or with the
+        end of a transaction there: the core may go on from what it was told.
     pulses
         How often each single wire (``irq_eventq`` …) was high at an edge.
     """
