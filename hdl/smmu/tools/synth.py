@@ -41,7 +41,6 @@ BLOCKS = {
     "lookup": "smmu.tcu.lookup:Lookup",
     "tlb": lambda params: _tlb(params),
     "lookup_key": "smmu.tcu.lookup_key:LookupKey",
-    "event_queue": "smmu.queues.event_queue:EventQueue",
     "micro_tlb": lambda params: _micro_tlb(params),
     "config_cache": "smmu.tcu.config_cache:ConfigCache",
     "walk_table": "smmu.tcu.walk.walk_table:WalkTable",
