@@ -12,11 +12,11 @@ __all__ = [
     "Overrides", "Translation", "ContextTag", "Verdict", "TranslationRequest",
     "TranslationResponse", "TLBKey", "TLBEntry", "TablePointer", "Invalidation", "FaultRecord",
     "TableRead", "TableData", "BarrierKind", "Granule", "WalkAttributes", "LookupConfig",
-    "Stage1Config", "Stage2Config", "CONFIG_ROWS", "CONFIG_ROW_BITS", "ConfigKey", "ConfigRow",
-    "ConfigFill", "WalkStart", "WalkResult", "TaggedRequest", "RequestWait", "WalkFinished",
-    "Decision", "TLBLookup", "TLBResult", "TLBFill", "RemapQuery", "RemapAnswer",
-    "StrtabConfig", "CounterIncrements", "QueueConfig", "CommandQueueUpdate",
-    "EventQueueUpdate", "MSIConfig", "RemapAccess",
+    "Stage1Config", "Stage2Config", "CONFIG_ROWS", "CONFIG_ROW_BITS", "ConfigKey",
+    "ConfigLookup", "ConfigResult", "ConfigLoad", "ConfigRow", "ConfigFill", "WalkStart",
+    "WalkResult", "TaggedRequest", "RequestWait", "WalkFinished", "Decision", "TLBLookup",
+    "TLBResult", "TLBFill", "RemapQuery", "RemapAnswer", "StrtabConfig", "CounterIncrements",
+    "QueueConfig", "CommandQueueUpdate", "EventQueueUpdate", "MSIConfig", "RemapAccess",
 ]
 
 
@@ -336,6 +336,12 @@ class ConfigKey(data.Struct):
     sid: 32
     ssv: 1
     ssid: 20
+
+
+# A lookup of row 0, its answer, and the load of all rows for a walk.
+ConfigLookup = data.StructLayout({"tag": 6, "key": ConfigKey})
+ConfigResult = data.StructLayout({"tag": 6, "hit": 1, "row0": LookupConfig})
+ConfigLoad = data.StructLayout({"walk": 5, "key": ConfigKey})
 
 
 class ConfigRow(data.Struct):

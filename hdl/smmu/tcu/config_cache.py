@@ -4,16 +4,13 @@ from amaranth.lib.wiring import In, Out
 
 from smmu.params import Params
 from smmu.payloads import (
-    CONFIG_ROW_BITS, CONFIG_ROWS, ConfigFill, ConfigKey, ConfigRow, Invalidation, LookupConfig)
+    CONFIG_ROW_BITS, CONFIG_ROWS, ConfigFill, ConfigKey, ConfigLoad, ConfigLookup, ConfigResult,
+    ConfigRow, Invalidation)
 from smmu.tcu.config_invalidate import ConfigInvalidate
 from smmu.tcu.config_tags import ConfigGeometry, ConfigTags
 from smmu.tcu.config_writer import ConfigWriter
 
-__all__ = ["ConfigCache", "ConfigLookup", "ConfigResult", "ConfigLoad"]
-
-ConfigLookup = data.StructLayout({"tag": 6, "key": ConfigKey})
-ConfigResult = data.StructLayout({"tag": 6, "hit": 1, "row0": LookupConfig})
-ConfigLoad = data.StructLayout({"walk": 5, "key": ConfigKey})
+__all__ = ["ConfigCache"]
 
 
 class ConfigCache(wiring.Component):

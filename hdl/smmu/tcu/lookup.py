@@ -4,17 +4,14 @@ from amaranth.lib.wiring import In, Out
 
 from smmu.params import Params
 from smmu.payloads import (
-    PAGE_SHIFTS, ConfigKey, Decision, LookupConfig, Overrides, TaggedRequest, TLBEntry,
+    PAGE_SHIFTS, ConfigLookup, ConfigResult, Decision, Overrides, TaggedRequest, TLBEntry,
     TLBKey, TLBLookup, TLBResult)
 from smmu.tcu.lookup_key import LookupKey
 
-__all__ = ["Lookup", "ConfigLookup", "ConfigResult", "LOOKUPS"]
+__all__ = ["Lookup", "LOOKUPS"]
 
 LOOKUPS = 16  # lookups under way: the depth of a LUT RAM
 CLASSES = len(PAGE_SHIFTS)
-
-ConfigLookup = data.StructLayout({"tag": 6, "key": ConfigKey})
-ConfigResult = data.StructLayout({"tag": 6, "hit": 1, "row0": LookupConfig})
 
 
 class Lookup(wiring.Component):

@@ -9,7 +9,8 @@ from cocotb.triggers import RisingEdge
 from smmu.params import Params
 from smmu.payloads import CONFIG_ROWS, ConfigFill, ConfigRow, Invalidation
 from smmu.tcu import config_cache
-from smmu.tcu.config_cache import ConfigCache, ConfigLoad, ConfigLookup, ConfigResult
+from smmu.payloads import ConfigLoad, ConfigLookup, ConfigResult
+from smmu.tcu.config_cache import ConfigCache
 from smmu_sim.bench.layout import pack, view, width
 from smmu_sim.bench.runner import run_cocotb
 from smmu_sim.bench.stream import Pin, reset

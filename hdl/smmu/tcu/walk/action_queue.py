@@ -1,17 +1,16 @@
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from smmu.params import Params
 from smmu.payloads import (
-    PAGE_SHIFTS, TABLE_SHIFTS, ConfigKey, FaultRecord, TableRead, TablePointer, TLBEntry, TLBFill,
+    PAGE_SHIFTS, TABLE_SHIFTS, ConfigLoad, FaultRecord, TableRead, TablePointer, TLBEntry, TLBFill,
     TLBLookup, WalkResult)
 from smmu.tcu.walk.queue import Queue
 from smmu.tcu.walk.records import Action, Main, Side, WalkEvent
 
-__all__ = ["ActionQueue", "ConfigLoad"]
+__all__ = ["ActionQueue"]
 
-ConfigLoad = data.StructLayout({"walk": 5, "key": ConfigKey})
 PAGES, TABLES = len(PAGE_SHIFTS), len(TABLE_SHIFTS)
 
 

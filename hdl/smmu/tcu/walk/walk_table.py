@@ -4,11 +4,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from smmu.params import Params
 from smmu.payloads import (
-    PAGE_SHIFTS, TABLE_SHIFTS, ConfigFill, ConfigRow, FaultRecord, RemapAnswer, RemapQuery,
-    StrtabConfig, TableData, TablePointer, TableRead, TLBEntry, TLBFill, TLBLookup, TLBResult,
-    TranslationRequest, WalkAttributes, WalkResult, WalkStart)
+    PAGE_SHIFTS, TABLE_SHIFTS, ConfigFill, ConfigLoad, ConfigRow, FaultRecord, RemapAnswer,
+    RemapQuery, StrtabConfig, TableData, TablePointer, TableRead, TLBEntry, TLBFill, TLBLookup,
+    TLBResult, TranslationRequest, WalkAttributes, WalkResult, WalkStart)
 from smmu.tcu.walk.act import Act
-from smmu.tcu.walk.action_queue import ActionQueue, ConfigLoad
+from smmu.tcu.walk.action_queue import ActionQueue
 from smmu.tcu.walk.address import Address
 from smmu.tcu.walk.check import Check
 from smmu.tcu.walk.config_fill import ConfigFiller

@@ -15,7 +15,7 @@ from smmu.payloads import (
     PAGE_SHIFTS, TABLE_SHIFTS, ConfigFill, ConfigRow, FaultRecord, RemapAnswer, RemapQuery,
     StrtabConfig, TableData, TablePointer, TableRead, TLBEntry, TLBFill, TLBLookup, TLBResult,
     WalkAttributes, WalkResult, WalkStart)
-from smmu.tcu.walk.action_queue import ConfigLoad
+from smmu.payloads import ConfigLoad
 
 __all__ = ["WalkBench", "Doorbell", "event_words"]
 
