@@ -245,6 +245,7 @@ class TableRead(data.Struct):
 class TableData(data.Struct):
     id: 6
     beat: 2
+    first: 1         # `beat` is 0
     data: unsigned(64)
     last: 1
     error: 1

@@ -1,6 +1,8 @@
 from amaranth import *
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from smmu.lib.stream_register import StreamRegister
 
 __all__ = ["Broadcast"]
 
@@ -9,8 +11,8 @@ class Broadcast(wiring.Component):
     """Give each transfer of a stream to several listeners in one and the same cycle.
 
     Timing
-        Latency 1 cycle. A transfer happens when all listeners are ready, so a listener's ``ready``
-        must not depend on its ``valid``.
+        Latency 1 cycle, throughput 1 per cycle; ``i.ready`` is a register. A transfer happens when
+        all listeners are ready, so a listener's ``ready`` must not depend on its ``valid``.
 
     Members
     -------
@@ -18,6 +20,8 @@ class Broadcast(wiring.Component):
     o : :py:`Out(stream.Signature(shape)).array(listeners)`
     do : :py:`Out(1)`
         Strobe: the listeners take a transfer in this cycle.
+    pending : :py:`Out(1)`
+        A transfer was accepted and the listeners have not taken it before this cycle.
     """
 
     def __init__(self, shape, listeners: int):
@@ -27,19 +31,20 @@ class Broadcast(wiring.Component):
             "i": In(stream.Signature(shape)),
             "o": Out(stream.Signature(shape)).array(listeners),
             "do": Out(1),
+            "pending": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        held, payload = Signal(), Signal.like(self.i.payload)
+        m.submodules.register = register = StreamRegister(self.i.payload.shape())
 
+        connect(m, flipped(self.i), register.i)
         m.d.comb += [
-            self.do.eq(held & Cat(listener.ready for listener in self.o).all()),
-            self.i.ready.eq(self.do | ~held),
+            self.pending.eq(register.o.valid),
+            self.do.eq(register.o.valid & Cat(listener.ready for listener in self.o).all()),
+            register.o.ready.eq(self.do),
         ]
         for listener in self.o:
-            m.d.comb += [listener.valid.eq(self.do), listener.payload.eq(payload)]
-        with m.If(self.i.ready):
-            m.d.sync += [held.eq(self.i.valid), payload.eq(self.i.payload)]
+            m.d.comb += [listener.valid.eq(self.do), listener.payload.eq(register.o.payload)]
 
         return m

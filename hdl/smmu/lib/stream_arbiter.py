@@ -43,16 +43,17 @@ class StreamArbiter(wiring.Component):
         later = Signal(self._count)
         preferred = Signal(self._count)
         grant = Signal(self._count)  # one-hot
+        output = Signal(self._shape, reset_less=True)
 
         m.d.comb += preferred.eq(Mux((requests & later).any(), requests & later, requests))
-        m.d.comb += grant.eq(preferred & -preferred)
+        m.d.comb += [grant.eq(preferred & -preferred), self.o.payload.eq(output)]
         with m.If(self.o.ready | ~self.o.valid):
             m.d.comb += Cat(i.ready for i in self.i).eq(grant)
             m.d.sync += self.o.valid.eq(requests.any())
             for n, i in enumerate(self.i):
                 with m.If(grant[n]):
                     m.d.sync += [
-                        self.o.payload.eq(i.payload),
+                        output.eq(i.payload),
                         later.eq(-1 << (n + 1)),
                     ]
 

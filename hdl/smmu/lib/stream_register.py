@@ -32,16 +32,17 @@ class StreamRegister(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        spare = Signal(self._shape)
+        output, spare = (Signal(self._shape, name=name, reset_less=True)
+                         for name in ("output", "spare"))
         spare_valid = Signal()
 
-        m.d.comb += self.i.ready.eq(~spare_valid)
+        m.d.comb += [self.i.ready.eq(~spare_valid), self.o.payload.eq(output)]
         with m.If(self.i.ready):
             m.d.sync += spare.eq(self.i.payload)
         with m.If(self.o.ready | ~self.o.valid):
             m.d.sync += [
                 self.o.valid.eq(self.i.valid | spare_valid),
-                self.o.payload.eq(Mux(spare_valid, spare, self.i.payload)),
+                output.eq(Mux(spare_valid, spare, self.i.payload)),
                 spare_valid.eq(0),
             ]
         with m.Elif(self.i.valid):

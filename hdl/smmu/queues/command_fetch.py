@@ -108,7 +108,7 @@ class CommandFetch(wiring.Component):
 
     def _assemble(self, m, buffer, taken):
         """Two beats make a command. The first one waits in a register of its own."""
-        beat, first = buffer.o.payload, Signal(CommandData)
+        beat, first = buffer.o.payload, Signal(CommandData, reset_less=True)
         has_first = Signal()
 
         m.d.comb += buffer.o.ready.eq(~self.run | ~has_first | ~self.o.valid | self.o.ready)

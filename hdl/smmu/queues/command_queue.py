@@ -93,7 +93,8 @@ class CommandQueue(wiring.Component):
         connect(m, flipped(self.data), fetch.data)
         m.d.comb += fetch.queue.eq(self.queue)
         # The command in work, the output register of the invalidations at the same time.
-        self.command, self.has_command = Signal(DecodedCommand), Signal()
+        self.command = Signal(DecodedCommand, reset_less=True)
+        self.has_command = Signal()
         self.do_consume = Signal()
         self.can_run = Signal()  # enabled, and no error is active
 

@@ -53,13 +53,13 @@ class EventQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.fifo = fifo = StreamFIFO(WORD, RECORD_BEATS * FIFO_RECORDS + 1)
-        do_accept, do_retire = Signal(), Signal()
-        self._lay_out(m, fifo, do_accept)
-        held = self._count(m, do_accept, do_retire)
+        do_accept, do_retire, has_room = Signal(), Signal(), Signal()
+        self._lay_out(m, fifo, has_room, do_accept)
+        held = self._count(m, has_room, do_accept, do_retire)
         self._write(m, fifo, held, do_retire)
         return m
 
-    def _lay_out(self, m, fifo, do_accept):
+    def _lay_out(self, m, fifo, has_room, do_accept):
         """Queue the record as 64-bit words."""
         record, fault = self.records.payload, Signal(F_PERMISSION)
         fetch = Signal(F_WALK_EABT)  # its FetchAddr; all else stands in `fault`
@@ -80,20 +80,24 @@ class EventQueue(wiring.Component):
             fault.InputAddr.eq(record.input_addr),
             fault.IPA.eq(record.ipa),
             fetch.FetchAddr.eq(record.fetch_addr),
-            fifo.i.valid.eq(self.records.valid),
+            fifo.i.valid.eq(self.records.valid & has_room),
             fifo.i.payload.eq(words.word_select(beat, WORD)),
-            do_accept.eq(fifo.i.valid & fifo.i.ready & (beat == RECORD_BEATS - 1)),
+            do_accept.eq(fifo.i.valid & (beat == RECORD_BEATS - 1)),
             self.records.ready.eq(do_accept),
         ]
-        with m.If(fifo.i.valid & fifo.i.ready):
+        with m.If(fifo.i.valid):
             m.d.sync += beat.eq(beat + 1)
 
-    def _count(self, m, do_accept, do_retire):
-        """Count records from their acceptance on, and what is left of those that `mark` saw."""
-        held = Signal(range(FIFO_RECORDS + 2))
+    def _count(self, m, has_room, do_accept, do_retire):
+        """Count records from their acceptance on, and what is left of those that `mark` saw.
+
+        There is room for a whole record or for none, so the level of the FIFO is not asked.
+        """
+        held, following = Signal(range(FIFO_RECORDS + 2)), Signal(range(FIFO_RECORDS + 2))
         marked = Signal(range(FIFO_RECORDS + 3))
 
-        m.d.sync += held.eq(held + do_accept - do_retire)
+        m.d.comb += following.eq(held + do_accept - do_retire)
+        m.d.sync += [held.eq(following), has_room.eq(following < FIFO_RECORDS)]
         with m.If(self.mark):
             m.d.sync += marked.eq(held + self.records.valid - do_retire)
         with m.Elif(~self.drained):

@@ -130,6 +130,7 @@ class TableMaster(wiring.Component):
         is_command = axi.rid[ID_BITS - 1]
         error = axi.rresp[1]
         beats = Array(Signal(2, name=f"beat_{n}") for n in range(self.params.walks))
+        begun = Signal(self.params.walks)  # the next beat is not the first
         number = axi.rid[:max(1, (self.params.walks - 1).bit_length())]
 
         m.d.comb += [
@@ -139,13 +140,17 @@ class TableMaster(wiring.Component):
             self.data.valid.eq(axi.rvalid & ~is_command),
             walk.id.eq(axi.rid),
             walk.beat.eq(beats[number]),
+            walk.first.eq(~begun.bit_select(number, 1)),
             walk.data.eq(axi.rdata),
             walk.last.eq(axi.rlast),
             walk.error.eq(error),
             axi.rready.eq(is_command | self.data.ready),
         ]
         with m.If(self.data.valid & self.data.ready):
-            m.d.sync += beats[number].eq(Mux(axi.rlast, 0, walk.beat + 1))
+            m.d.sync += [
+                beats[number].eq(Mux(axi.rlast, 0, walk.beat + 1)),
+                begun.bit_select(number, 1).eq(~axi.rlast),
+            ]
 
     def _writes(self, m):
         axi = self.m_axi

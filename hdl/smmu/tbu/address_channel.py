@@ -199,10 +199,12 @@ class AddressChannel(wiring.Component):
 
         count = params.slots
         found = Signal(data.StructLayout({
-            "valid": 1, "txn": transaction(params), "bypass": 1, "abort": 1, "cache": 4,
-            "prot": 3, "sh": 2, "mark": 1, "same": count, "chained": 1, "buffered": 1}))
-        advance = Signal()
+            "valid": 1, "txn": transaction(params), "bypass": 1, "bypasses": 1, "abort": 1,
+            "cache": 4, "prot": 3, "sh": 2, "mark": 1, "same": count, "chained": 1,
+            "buffered": 1}))
+        advance, aborts = Signal(), Signal()
         m.d.comb += [
+            aborts.eq(entry.p.abort | entry.p.txn.addr[params.oas:].any()),
             entry.ready.eq(tlb.ready & advance), tlb.advance.eq(advance),
         ]
         m.d.sync += found.same.eq(found.same & ~slots.freed)
@@ -213,8 +215,8 @@ class AddressChannel(wiring.Component):
             m.d.sync += [
                 found.txn.eq(entry.p.txn),
                 found.bypass.eq(entry.p.bypass),
-                found.abort.eq(entry.p.bypass & (
-                    entry.p.abort | entry.p.txn.addr[params.oas:].any())),
+                found.bypasses.eq(entry.p.bypass & ~aborts),
+                found.abort.eq(entry.p.bypass & aborts),
                 found.cache.eq(bypassing.o_cache), found.prot.eq(bypassing.o_prot),
                 found.sh.eq(bypassing.o_sh),
                 found.mark.eq(self.snapshot | self._input.o_mark),
@@ -253,18 +255,18 @@ class AddressChannel(wiring.Component):
         params, tlb, slots, requests = self._params, self._tlb, self._slots, self.requests
         answered = self._answers.answered
         room, before, do_go, passes = Signal(), Signal(), Signal(), Signal()
-        bypasses = found.bypass & ~found.abort
         # With SMMUEN = 0 there is no parking: what bypasses waits until nothing is parked.
-        was_empty, has_parked = Signal(), Signal()
-        m.d.sync += [was_empty.eq(~slots.parked), has_parked.eq(slots.do_park)]
+        was_empty = Signal()
+        can_ask = Signal(init=1)    # `requests` is free; a register of its own, because of its load
+        m.d.sync += was_empty.eq(~slots.parked & ~slots.do_park)
         m.d.comb += [
             # Known from registers and inputs alone, whatever the look-up says.
-            room.eq(self._can_leave & ~self._departure.is_busy & slots.has_free
-                    & self.arrival_room & ~requests.valid & ~answered.valid),
+            room.eq(self._can_leave & self._departure.is_free & slots.has_free
+                    & self.arrival_room & can_ask & ~answered.valid),
             before.eq(found.same.any() | found.chained & slots.parked),
-            do_go.eq(found.valid & room & (~bypasses | was_empty & ~has_parked)),
+            do_go.eq(found.valid & room & (~found.bypasses | was_empty)),
             advance.eq(~found.valid | do_go),
-            passes.eq(bypasses | tlb.hit & ~tlb.hit_msi & ~before),
+            passes.eq(found.bypasses | tlb.hit & ~tlb.hit_msi & ~before),
             slots.do_park.eq(do_go & ~passes),
             slots.park.id.eq(found.txn.id), slots.park.same.eq(found.same),
             slots.park.chained.eq(found.chained), slots.park.mark.eq(found.mark),
@@ -285,10 +287,11 @@ class AddressChannel(wiring.Component):
         misses = ~tlb.hit & ~found.bypass
         user = found.txn.user
         with m.If(requests.ready):
-            m.d.sync += requests.valid.eq(0)
+            m.d.sync += [requests.valid.eq(0), can_ask.eq(1)]
         with m.If(~requests.valid):
             m.d.sync += [
-                requests.valid.eq(do_go & misses), requests.p.slot.eq(slots.free),
+                requests.valid.eq(do_go & misses), can_ask.eq(~(do_go & misses)),
+                requests.p.slot.eq(slots.free),
                 requests.p.sid.eq(user.sid), requests.p.ssv.eq(user.ssv),
                 requests.p.ssid.eq(user.ssid), requests.p.addr.eq(found.txn.addr),
                 requests.p.priv.eq(found.txn.prot[0]), requests.p.atst.eq(user.atst),

@@ -47,7 +47,7 @@ class Departure(wiring.Component):
         super().__init__({
             "next": In(stream.Signature(data.StructLayout({"slot": slot, "terminate": 1}))),
             "next_result": In(result),
-            "is_free": Out(1), "do_go_at_once": In(1), "at_once": In(slot),
+            "is_free": Out(1, init=1), "do_go_at_once": In(1), "at_once": In(slot),
             "at_once_result": In(result),
             "slot": Out(slot), "txn": In(transaction(params)), "is_busy": Out(1),
             "marks": In(slots), "razwi": In(slots), "bad_strobes": In(slots),
@@ -77,21 +77,21 @@ class Departure(wiring.Component):
             terminations.p.slot.eq(self.slot),
             terminations.p.verdict.eq(Mux(
                 (self.razwi & chosen).any(), Verdict.RAZWI, Verdict.ABORT)),
-            faults.valid.eq(self.is_busy & is_msi & checked & refused),
-            self.do_refuse.eq(faults.valid & faults.ready),
-            self.is_free.eq(~self.is_busy),
+            # Cleared before `is_busy` can fall, so one record each.
+            faults.valid.eq(self.is_busy & is_msi & checked & refused & ~self.do_refuse),
             # What waits to be answered is never held here.
             next_.ready.eq(self.is_free & (~next_.p.terminate | terminations.ready)),
         ]
         with m.If(self.o.ready & self.o.valid | self.do_refuse
                   | terminations.ready & terminations.valid):
-            m.d.sync += self.is_busy.eq(0)
-        m.d.sync += checked.eq(1)
+            m.d.sync += [self.is_busy.eq(0), self.is_free.eq(1)]
+        m.d.sync += [checked.eq(1), self.do_refuse.eq(faults.valid & faults.ready)]
         if self._write:
             self._check_msi(m, txn, result, checked, refused)
         with m.If(self.is_free):
+            comes = next_.valid & next_.ready | self.do_go_at_once
             m.d.sync += [
-                self.is_busy.eq(next_.valid & next_.ready | self.do_go_at_once),
+                self.is_busy.eq(comes), self.is_free.eq(~comes),
                 self.slot.eq(Mux(next_.valid, next_.p.slot, self.at_once)),
                 result.eq(Mux(next_.valid, self.next_result.as_value(),
                               self.at_once_result.as_value())),

@@ -50,17 +50,19 @@ class InputStage(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         i, o = self.i, self.o
+        entry = Signal.like(o.p, reset_less=True)
         m.d.comb += [
+            o.p.eq(entry),
             self.load.eq(o.ready | ~o.valid), i.ready.eq(self.load & self.enable),
-            self.following.eq(Mux(self.load, i.p.as_value(), o.p.txn.as_value())),
+            self.following.eq(Mux(self.load, i.p.as_value(), entry.txn.as_value())),
             self.marked.eq(o.valid & self.o_mark),
         ]
         with m.If(self.load):
             m.d.sync += [
-                o.valid.eq(i.valid & self.enable), o.p.txn.eq(i.p), self.o_mark.eq(self.snapshot),
-                o.p.overrides.eq(self.overrides), o.p.abort.eq(self.abort),
+                o.valid.eq(i.valid & self.enable), entry.txn.eq(i.p), self.o_mark.eq(self.snapshot),
+                entry.overrides.eq(self.overrides), entry.abort.eq(self.abort),
                 # What ATS has translated goes to the TCU, which refuses it.
-                o.p.bypass.eq(~self.smmuen & ~i.p.user.atst)]
+                entry.bypass.eq(~self.smmuen & ~i.p.user.atst)]
         with m.Elif(self.snapshot):
             m.d.sync += self.o_mark.eq(1)
         return m

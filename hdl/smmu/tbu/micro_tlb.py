@@ -88,7 +88,8 @@ class MicroTLB(wiring.Component):
         m.submodules.contexts = contexts = ContextTable(self._params)
 
         # The steps of an operation: accepted, in the page register, compared.
-        pending, pending_key = Signal(Invalidation), Signal(lookup_key(self._params))
+        pending = Signal(Invalidation, reset_less=True)
+        pending_key = Signal(lookup_key(self._params), reset_less=True)
         is_pending, pending_fill, any_sid, pending_by_page = (
             Signal(), Signal(), Signal(), Signal())
         m.d.sync += [is_pending.eq(self.do_invalidate), pending_fill.eq(self.do_fill)]
@@ -103,7 +104,7 @@ class MicroTLB(wiring.Component):
                     (given.tg == 0) | (given.num == 0) & (given.scale == 0)))]
         is_tlbi, is_cfgi = is_pending & ~pending.cfg, is_pending & pending.cfg
 
-        page, access = Signal(52), Signal.like(self.access)
+        page, access = Signal(52, reset_less=True), Signal.like(self.access)
         page_fills, page_tlbi, page_cfgi = Signal(), Signal(), Signal()
         by_page = Signal()
         ignore = Signal(len(SEGMENTS))
@@ -196,7 +197,7 @@ class MicroTLB(wiring.Component):
     def _entry(self, k):
         return Signal(data.StructLayout({
             "page": 52, "ignore": len(SEGMENTS), "context": CONTEXTS,
-            "allowed": 2 if self._write else 4, "msi": 1}), name=f"entry_{k}")
+            "allowed": 2 if self._write else 4, "msi": 1}), name=f"entry_{k}", reset_less=True)
 
     def _same_page(self, entry, page, ignore, is_tlbi):
         """Whether ``page`` lies in the page of ``entry``, or overlaps it under ``ignore``."""

@@ -30,10 +30,11 @@ class OutputStage(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         i, o = self.i, self.o
-        spare, is_full = Signal.like(i.p), Signal()
+        spare, is_full = Signal.like(i.p, reset_less=True), Signal()
+        output = Signal.like(i.p, reset_less=True)
         is_empty = Signal(init=1)   # a register of its own, because of its load
         m.d.comb += [
-            i.ready.eq(is_empty),
+            i.ready.eq(is_empty), o.p.eq(output),
             self.marked.eq(o.valid & o.p.mark | is_full & spare.mark),
         ]
         with m.If(i.ready):
@@ -41,9 +42,9 @@ class OutputStage(wiring.Component):
         with m.If(~o.valid | o.ready):
             m.d.sync += [
                 o.valid.eq(is_full | i.valid), is_full.eq(0), is_empty.eq(1),
-                o.p.eq(Mux(is_full, spare.as_value(), i.p.as_value()))]
+                output.eq(Mux(is_full, spare.as_value(), i.p.as_value()))]
         with m.Elif(i.valid & i.ready):
             m.d.sync += [is_full.eq(1), is_empty.eq(0)]
         with m.If(self.snapshot):
-            m.d.sync += [o.p.mark.eq(1), spare.mark.eq(1)]
+            m.d.sync += [output.mark.eq(1), spare.mark.eq(1)]
         return m

@@ -1,5 +1,5 @@
 from amaranth import *
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -36,7 +36,8 @@ class Dispatcher(wiring.Component):
     entered, up to the cycle in which the translation buffer takes it.
 
     Timing
-        Hit: 1 cycle from `decisions` to `responses`. Miss: 3 cycles to `starts`, one each 3 cycles.
+        Hit: 1 cycle from `decisions` to `responses`; result of a walk: 2. Miss: 3 cycles to
+        `starts`, one each 3 cycles. No `ready` depends on that of another stream.
 
     Members
     -------
@@ -83,43 +84,54 @@ class Dispatcher(wiring.Component):
             shape=8, depth=max(walks, 2), init=[], attrs={"ram_style": "distributed"})
         owner_write, owner = owners.write_port(), owners.read_port(domain="comb")
 
-        # The answer register, shared by all sources: results of walks go before hits.
-        busy, source = Signal(), Signal(8 - slot_bits)
-        answer = Signal(TranslationResponse)
-        taken, free = Signal(), Signal()
+        # Answers, shared by all sources: one on offer and a spare, so that nothing here waits for a
+        # `ready` of this cycle. Results of walks go before hits.
+        shape = data.StructLayout({"source": 8 - slot_bits, "response": TranslationResponse})
+        answer, spare = (Signal(shape, name=n, reset_less=True) for n in ("answer", "spare"))
+        fresh = Signal(shape)
+        busy, spare_busy, taken = Signal(), Signal(), Signal()
+        free = ~spare_busy
         for number, response in enumerate(self.responses):
             m.d.comb += [
-                response.valid.eq(busy & (source == number)),
-                response.payload.eq(answer),
+                response.valid.eq(busy & (answer.source == number)),
+                response.payload.eq(answer.response),
             ]
-            with m.If(source == number):
+            with m.If(answer.source == number):
                 m.d.comb += taken.eq(response.ready)
-        m.d.comb += free.eq(taken | ~busy)
-        with m.If(taken):
-            m.d.sync += busy.eq(0)
+        with m.If(free):
+            m.d.sync += spare.eq(fresh)
+        with m.If(taken | ~busy):
+            m.d.sync += [
+                busy.eq(spare_busy | self.finished.valid | self.hit),
+                spare_busy.eq(0),
+                answer.eq(Mux(spare_busy, spare, fresh)),
+            ]
+        with m.Elif(self.finished.valid | self.hit):
+            m.d.sync += spare_busy.eq(1)
         with m.If(self.invalidate):
-            m.d.sync += answer.fill.eq(0)
+            m.d.sync += [answer.response.fill.eq(0), spare.response.fill.eq(0)]
 
-        # A walk ends.
-        result = self.results.payload
+        # A walk ends; it is active until its result leaves the register here.
+        result, has_result = Signal.like(self.results.payload, reset_less=True), Signal()
         number = result.walk[:ceil_log2(walks)]
+        m.d.comb += self.results.ready.eq(free | ~has_result)
+        with m.If(self.results.ready):
+            m.d.sync += [has_result.eq(self.results.valid), result.eq(self.results.payload)]
         m.d.comb += [
-            self.results.ready.eq(free),
             owner.addr.eq(number),
-            self.finished.valid.eq(self.results.valid & free),
+            self.finished.valid.eq(has_result & free),
             self.finished.walk.eq(result.walk),
         ]
-        with m.If(self.finished.valid):
-            m.d.sync += [
-                busy.eq(1),
-                source.eq(owner.data >> slot_bits),
-                answer.slot.eq(owner.data[:slot_bits]),
-                answer.verdict.eq(result.verdict),
-                answer.fill.eq(result.cacheable & ~marked.bit_select(number, 1)
-                               & ~self.invalidate),
-                answer.translation.eq(result.translation),
-                answer.context.eq(result.context),
-            ]
+        ended, found = Signal(shape), Signal(shape)
+        m.d.comb += [
+            fresh.eq(Mux(has_result, ended, found)),
+            ended.source.eq(owner.data >> slot_bits),
+            ended.response.slot.eq(owner.data[:slot_bits]),
+            ended.response.verdict.eq(result.verdict),
+            ended.response.fill.eq(result.cacheable & ~marked.bit_select(number, 1)),
+            ended.response.translation.eq(result.translation),
+            ended.response.context.eq(result.context),
+        ]
 
         # A lookup ends: an answer, or a miss to be dealt with.
         decision, request = self.decisions.payload, self.decisions.payload.item.request
@@ -135,32 +147,27 @@ class Dispatcher(wiring.Component):
         known, missing, settled = Signal(), Signal(), Signal()  # `missing` holds a miss
         m.d.comb += [
             known.eq(decision.hit & allowed),
-            self.decisions.ready.eq(Mux(known, free & ~self.results.valid, ~missing)),
+            self.decisions.ready.eq(Mux(known, free & ~has_result, ~missing)),
             self.hit.eq(self.decisions.valid & self.decisions.ready & known),
             self.miss.eq(self.decisions.valid & self.decisions.ready & ~known),
         ]
-        with m.If(self.hit):
-            translation = answer.translation
-            m.d.sync += [
-                busy.eq(1),
-                source.eq(decision.item.index >> slot_bits),
-                answer.slot.eq(decision.item.index[:slot_bits]),
-                answer.verdict.eq(Verdict.OK),
-                answer.fill.eq(
-                    ~self.requests_marked.bit_select(decision.item.index, 1) & ~self.invalidate),
-                answer.context.eq(decision.context),
-                translation.page.eq(decision.entry.page),
-                translation.size.eq(decision.size),
-                translation.perms.eq(perms),
-                translation.attrs.eq(decision.entry.attrs),
-                translation.combine.eq(decision.combine),
-                translation.overrides.eq(decision.overrides),
-                translation.msi.eq(0),
-                translation.doorbell.eq(0),
-                translation.nG.eq(decision.nG),
-            ]
+        translation = found.response.translation
+        m.d.comb += [
+            found.source.eq(decision.item.index >> slot_bits),
+            found.response.slot.eq(decision.item.index[:slot_bits]),
+            found.response.verdict.eq(Verdict.OK),
+            found.response.fill.eq(~self.requests_marked.bit_select(decision.item.index, 1)),
+            found.response.context.eq(decision.context),
+            translation.page.eq(decision.entry.page),
+            translation.size.eq(decision.size),
+            translation.perms.eq(perms),
+            translation.attrs.eq(decision.entry.attrs),
+            translation.combine.eq(decision.combine),
+            translation.overrides.eq(decision.overrides),
+            translation.nG.eq(decision.nG),
+        ]
 
-        miss = Signal.like(decision.item)
+        miss = Signal.like(decision.item, reset_less=True)
         miss_cold = Signal()
         miss_page, miss_stream = Signal(HASH_BITS), Signal(HASH_BITS)
         with m.If(self.miss):

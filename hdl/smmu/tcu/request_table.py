@@ -1,8 +1,9 @@
 from amaranth import *
 from amaranth.lib import memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
+from smmu.lib.stream_register import StreamRegister
 from smmu.params import Params
 from smmu.payloads import RequestWait, TaggedRequest, TranslationRequest, WalkFinished
 
@@ -24,8 +25,8 @@ class RequestTable(wiring.Component):
     Timing
         Latency 1 cycle from `requests` to `items`; one item per cycle. A request that is issued
         again takes 3 cycles after its wake-up.
-        Its mark is cleared in the cycle that puts it into `items`, and set by `invalidate`, the
-        latter winning: ``marked[index]`` tells whether any invalidation came since.
+        Its mark is cleared in the cycle before it may appear at `items`, and set by `invalidate`,
+        the latter winning: ``marked[index]`` tells whether any invalidation came since.
 
     Members
     -------
@@ -56,7 +57,6 @@ class RequestTable(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         slot_bits = ceil_log2(self.params.slots)
-        items = self.items
 
         m.submodules.records = records = memory.Memory(
             shape=TranslationRequest, depth=self.count, init=[],
@@ -85,9 +85,11 @@ class RequestTable(wiring.Component):
         again_ready = Signal()       # `again.request` arrives from the memory in this cycle or did
         again_index = Signal(8)
         again_read = Signal()        # the memory is being read
-        advance = Signal()
+        # The path of `ready` back from lookup ends here.
+        m.submodules.output = output = StreamRegister(TaggedRequest)
+        connect(m, output.o, flipped(self.items))
+        advance = output.i.ready
         m.d.comb += [
-            advance.eq(items.ready | ~items.valid),
             again.request.eq(read.data),
             again.index.eq(again_index),
             read.en.eq(again_read),
@@ -106,11 +108,10 @@ class RequestTable(wiring.Component):
             m.d.comb += source.ready.eq(advance & ~again_ready & grant[number])
         with m.If(do_fresh):
             m.d.sync += last.eq(grant)
-        with m.If(advance):
-            m.d.sync += [
-                items.valid.eq(do_again | do_fresh),
-                items.payload.eq(Mux(again_ready, again, fresh)),
-            ]
+        m.d.comb += [
+            output.i.valid.eq(do_again | do_fresh),
+            output.i.payload.eq(Mux(again_ready, again, fresh)),
+        ]
 
         # Issue the woken ones again, one at a time: choose, read, offer.
         chosen = Signal(self.count)

@@ -3,6 +3,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from smmu.lib.broadcast import Broadcast
+from smmu.lib.skid_buffer import SkidBuffer
 from smmu.lib.stream_arbiter import StreamArbiter
 from smmu.params import Params
 from smmu.payloads import (
@@ -87,15 +88,21 @@ class TCU(wiring.Component):
             tag_bits=6, leaf_only_kept=True)
         m.submodules.walk_table = walks = WalkTable(p)
 
+        def cut(name, source, sink):
+            """Connect two blocks that lie apart; the `ready` of one ends before the other."""
+            m.submodules[name] = skid = SkidBuffer(source.payload.shape())
+            connect(m, source, skid.i)
+            connect(m, skid.o, sink)
+
         # The way of a request.
         for number in range(2 * p.ports):
             connect(m, flipped(self.requests[number]), table.requests[number])
             connect(m, dispatcher.responses[number], flipped(self.responses[number]))
         connect(m, table.items, lookup.items)
-        connect(m, lookup.cfg_lookups, config_cache.lookups)
+        cut("config_lookup", lookup.cfg_lookups, config_cache.lookups)
         connect(m, config_cache.results, lookup.cfg_results)
         connect(m, lookup.decisions, dispatcher.decisions)
-        connect(m, dispatcher.starts, walks.starts)
+        cut("start", dispatcher.starts, walks.starts)
         connect(m, walks.results, dispatcher.results)
         m.d.comb += [
             table.wait.eq(dispatcher.wait),
@@ -108,7 +115,7 @@ class TCU(wiring.Component):
         # The main TLB serves lookups and the stage 2 of walks; bit 5 of the tag says whose it is.
         m.submodules.tlb_arbiter = arbiter = StreamArbiter(2, TLBLookup(6, len(PAGE_SHIFTS)))
         connect(m, lookup.tlb_lookups, arbiter.i[0])
-        connect(m, walks.tlb_lookups, arbiter.i[1])
+        cut("tlb_lookup", walks.tlb_lookups, arbiter.i[1])
         connect(m, arbiter.o, tlb.lookups)
         result, is_lookup = tlb.results, tlb.results.payload.tag[5]
         m.d.comb += [
@@ -119,11 +126,11 @@ class TCU(wiring.Component):
         ]
         connect(m, walks.tlb_fills, tlb.fills)
 
-        for cache, lookups, results, fills in (
-            (wc1, walks.wc1_lookups, walks.wc1_results, walks.wc1_fills),
-            (wc2, walks.wc2_lookups, walks.wc2_results, walks.wc2_fills),
+        for name, cache, lookups, results, fills in (
+            ("wc1_lookup", wc1, walks.wc1_lookups, walks.wc1_results, walks.wc1_fills),
+            ("wc2_lookup", wc2, walks.wc2_lookups, walks.wc2_results, walks.wc2_fills),
         ):
-            connect(m, lookups, cache.lookups)
+            cut(name, lookups, cache.lookups)
             connect(m, cache.results, results)
             connect(m, fills, cache.fills)
         connect(m, walks.cfg_loads, config_cache.loads)
@@ -139,13 +146,13 @@ class TCU(wiring.Component):
             connect(m, o, cache.invalidations)
         for number in range(p.ports):
             connect(m, bus.o[len(caches) + number], flipped(self.tbu_invalidations[number]))
-        pending = Signal()  # an invalidation is on the bus
+        was_busy = Signal()
+        m.d.sync += was_busy.eq(
+            ~self.tbus_clear | Cat(cache.busy for cache in caches).any())
         m.d.comb += [
-            pending.eq(~bus.i.ready | bus.do),
             self.tbus_clear.eq(
-                ~pending & Cat(tbu.ready for tbu in self.tbu_invalidations).all()),
-            self.caches_busy.eq(
-                pending | ~self.tbus_clear | Cat(cache.busy for cache in caches).any()),
+                ~bus.pending & Cat(tbu.ready for tbu in self.tbu_invalidations).all()),
+            self.caches_busy.eq(bus.pending | was_busy),
             table.invalidate.eq(bus.do),
             dispatcher.invalidate.eq(bus.do),
         ]

@@ -117,7 +117,7 @@ class TLB(wiring.Component):
         m.d.sync += used.eq(Mux(invalidate.sweep_ends, kept, used) | filler.begins)
 
         # A lookup stays here while its classes are probed.
-        lookup = Signal.like(self.lookups.payload)
+        lookup = Signal.like(self.lookups.payload, reset_less=True)
         looking_up, do_lookup = Signal(), Signal()
         size_class, more = Signal(geometry.classes), Signal(geometry.classes)
         due = Mux(self.lookups.ready, self.lookups.payload.classes & used, more)
@@ -133,7 +133,7 @@ class TLB(wiring.Component):
 
         # So does the next fill or invalidation. A fill that was accepted goes first: what is being
         # invalidated came before it.
-        upkeep, upkeep_fills = Signal(geometry.request), Signal()
+        upkeep, upkeep_fills = Signal(geometry.request, reset_less=True), Signal()
         upkeep_waits, do_upkeep, upkeep_ready = Signal(), Signal(), Signal()
         m.d.comb += [
             upkeep_ready.eq(~upkeep_waits | do_upkeep),

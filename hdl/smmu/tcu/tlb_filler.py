@@ -48,7 +48,7 @@ class TLBFiller(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         geometry = self._geometry
-        fill = Signal.like(self.fills.payload)
+        fill = Signal.like(self.fills.payload, reset_less=True)
         accepted, size_class = Signal(), Signal(geometry.classes)
 
         m.d.comb += self.fills.ready.eq(~self.pending & ~self.hold)

@@ -55,7 +55,7 @@ class TLBInvalidate(wiring.Component):
             "requests": Out(stream.Signature(geometry.request)),
             "used": In(geometry.classes),
             "fill_pending": In(1),
-            "hold_fills": Out(1),
+            "hold_fills": Out(1, init=1),
             "probe_waits": In(1),
             "filter": Out(TLBFilter),
             "clearing": Out(1, init=1),
@@ -121,11 +121,13 @@ class TLBInvalidate(wiring.Component):
                 ]
                 ignored = command.cfg | (command.leaf if self._leaf_only_kept else 0)
                 with m.If(self.invalidations.valid & ~ignored):
+                    m.d.sync += self.hold_fills.eq(1)
                     m.next = "Prepare"
             with m.State("Prepare"):
                 m.d.comb += [due.eq(self.used), take_due.eq(1), pending.add.eq(1)]
                 m.d.sync += [step.eq(first_one(due)), at_last.eq(1)]
                 with m.If(~self.fill_pending):
+                    m.d.sync += self.hold_fills.eq(match_addr & is_range & self.used.any())
                     with m.If(~self.used.any()):
                         m.next = "Idle"
                     with m.Elif(match_addr & is_range):
@@ -136,6 +138,8 @@ class TLBInvalidate(wiring.Component):
                         m.next = "Sweep"
             with m.State("Measure"):
                 m.d.sync += at_last.eq(range_.ends)
+                with m.If(range_.measured):
+                    m.d.sync += self.hold_fills.eq(0)
                 with m.If(range_.measured & range_.is_short & set_is_known):
                     m.next = "Probe"
                 with m.Elif(range_.measured):
@@ -162,12 +166,10 @@ class TLBInvalidate(wiring.Component):
             with m.State("Drain"):
                 with m.If(pending.drained):
                     m.d.comb += self.sweep_ends.eq(1)
-                    m.d.sync += self.clearing.eq(0)
+                    m.d.sync += [self.clearing.eq(0), self.hold_fills.eq(0)]
                     m.next = "Idle"
 
         m.d.comb += [
-            self.hold_fills.eq(
-                fsm.ongoing("Prepare") | fsm.ongoing("Measure") | self.clearing),
             pending.hold.eq(
                 self.probe_waits | ~(fsm.ongoing("Idle") | fsm.ongoing("Drain"))),
             self.busy.eq(~fsm.ongoing("Idle") | pending.filter.active),

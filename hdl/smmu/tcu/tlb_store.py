@@ -73,7 +73,8 @@ class TLBStore(wiring.Component):
         entry = Signal(geometry.entry)
 
         # Cycles 0 to 3: read, capture, compare.
-        probe = [self.probe, *(Signal(geometry.probe, name=f"probe_{n}") for n in (1, 2))]
+        probe = [self.probe, *(Signal(geometry.probe, name=f"probe_{n}", reset_less=True)
+                               for n in (1, 2))]
         operation = [self.operation, *(
             Signal(geometry.operation, name=f"operation_{n}") for n in (1, 2, 3, 4))]
         index = [self.probe.index, *(Signal(geometry.index_bits, name=f"index_{n}")

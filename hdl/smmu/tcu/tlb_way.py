@@ -52,7 +52,8 @@ class TLBWay(wiring.Component):
         m.submodules.entries = entries = memory.Memory(
             shape=geometry.entry, depth=geometry.sets, init=[])
         read, write = entries.read_port(), entries.write_port()
-        found = Signal(geometry.entry)  # nothing but this register stands behind the block RAM
+        # Nothing but this register stands behind the block RAM.
+        found = Signal(geometry.entry, reset_less=True)
         m.d.comb += [
             read.addr.eq(self.index),
             write.addr.eq(self.write_index),

@@ -99,9 +99,9 @@ class Harness(wiring.Component):
         m = Module()
         m.submodules.block = self._block
 
-        drive = Signal(len(self._inputs))
-        seen = Signal(len(self._outputs))
-        chain = Signal(len(self._outputs))
+        drive = Signal(len(self._inputs), reset_less=True)
+        seen = Signal(len(self._outputs), reset_less=True)
+        chain = Signal(len(self._outputs), reset_less=True)
         m.d.sync += [
             drive.eq(Cat(self.i, drive)),
             seen.eq(self._outputs),

@@ -6,6 +6,8 @@ import pytest
 from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 
+from smmu.lib.broadcast import Broadcast
+from smmu.lib.skid_buffer import SkidBuffer
 from smmu.lib.stream_arbiter import StreamArbiter
 from smmu.lib.stream_fifo import StreamFIFO
 from smmu.lib.stream_register import StreamRegister
@@ -37,7 +39,7 @@ async def one_input_keeps_order(dut):
 async def one_input_full_rate_and_reset_in_the_middle(dut):
     await reset(dut)
     source = StreamSource(dut, "i", ITEM)
-    for n in range(2):
+    for n in range(min(2, int(os.environ["CAPACITY"]))):
         await source.send({"number": 900 + n})  # stays inside: nobody takes it
     await reset(dut)
     sink = StreamSink(dut, "o", ITEM)
@@ -97,6 +99,34 @@ async def arbiter_full_rate_of_one(dut):
     assert cycle() - start == 99
 
 
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def broadcast_reaches_all_in_one_cycle(dut):
+    for pauses in (0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.4, 0.4):
+        await reset(dut)
+        StreamSource(dut, "i", ITEM, pause_rate=pauses[0]).start({"number": n} for n in range(200))
+        i_valid, i_ready = Pin(dut, "i__valid"), Pin(dut, "i__ready")
+        do, pending = Pin(dut, "do"), Pin(dut, "pending")
+        ready = [Pin(dut, f"o__{n}__ready") for n in range(COUNT)]
+        valid = [Pin(dut, f"o__{n}__valid") for n in range(COUNT)]
+        payload = [Pin(dut, f"o__{n}__payload") for n in range(COUNT)]
+        accepted = taken = 0
+        start = cycle()
+        while taken < 200:
+            await RisingEdge(dut.clk)
+            assert pending.get() == (accepted > taken)
+            assert {pin.get() for pin in valid} == {do.get()}
+            if do.get():
+                assert all(pin.get() for pin in ready)
+                assert {pin.get() >> 2 for pin in payload} == {taken}
+                taken += 1
+            else:
+                assert accepted == taken or not all(pin.get() for pin in ready)
+            accepted += i_valid.get() & i_ready.get()
+            for pin in ready:
+                pin.set(int(random.random() >= pauses[1]))
+        assert any(pauses) or cycle() - start < 206   # one per cycle
+
+
 @pytest.mark.parametrize("depth", [3, 5, 16])
 def test_stream_fifo(depth):
     run_cocotb(StreamFIFO(ITEM, depth), __name__, testcase=ONE_INPUT,
@@ -105,6 +135,14 @@ def test_stream_fifo(depth):
 
 def test_stream_register():
     run_cocotb(StreamRegister(ITEM), __name__, testcase=ONE_INPUT, extra_env={"CAPACITY": "2"})
+
+
+def test_skid_buffer():
+    run_cocotb(SkidBuffer(ITEM), __name__, testcase=ONE_INPUT, extra_env={"CAPACITY": "1"})
+
+
+def test_broadcast():
+    run_cocotb(Broadcast(ITEM, COUNT), __name__, testcase=["broadcast_reaches_all_in_one_cycle"])
 
 
 def test_stream_arbiter():

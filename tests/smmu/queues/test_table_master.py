@@ -116,6 +116,7 @@ async def reads_of_walks_and_commands_interleave(dut):
         most = max(most, sum(bool(beats) for beats in expected.values()))
         beat, data, error = expected[found.id].pop(0)
         assert (found.beat, found.error, found.last) == (beat, error, not expected[found.id])
+        assert found.first == (beat == 0)
         assert error or found.data == data
     for task in tasks:
         await task

@@ -29,7 +29,7 @@ class ActionQueue(wiring.Component):
     marked : :py:`In(params.walks)`
     hold, hold_walk : :py:`In(1)`, :py:`In(5)`
         The configuration of this walk is still to be kept: its result has to wait.
-    again : :py:`Out(stream.Signature(WalkEvent))`
+    again : :py:`Out(stream.Signature(WalkEvent, always_ready=True))`
         Events that go straight back.
     The others are those of the walk table.
     """
@@ -41,7 +41,7 @@ class ActionQueue(wiring.Component):
             "marked": In(params.walks),
             "hold": In(1),
             "hold_walk": In(5),
-            "again": Out(stream.Signature(WalkEvent)),
+            "again": Out(stream.Signature(WalkEvent, always_ready=True)),
             "reads": Out(stream.Signature(TableRead)),
             "results": Out(stream.Signature(WalkResult)),
             "events": Out(stream.Signature(FaultRecord)),

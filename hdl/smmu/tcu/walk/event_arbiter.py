@@ -34,8 +34,9 @@ class _Pointer(data.Struct):
 class EventArbiter(wiring.Component):
     """Merge what wakes walks into one event per cycle.
 
-    Descriptors go first and are never kept waiting; then answers of caches, decoded structures,
-    events that came back, and new walks, in this order. Answers can't be held off, so they queue.
+    Events that came back go first, then descriptors, which the user holds off for them; then
+    answers of caches, decoded structures, and new walks, in this order. Answers can't be held off,
+    so they queue. Who takes an event that comes back is never in the way of the action behind it.
 
     Timing
         Descriptor, structure, start: 1 cycle to `o`; answers of caches 2.
@@ -43,10 +44,11 @@ class EventArbiter(wiring.Component):
     Members
     -------
     descriptors : :py:`In(stream.Signature(TableData, always_ready=True))`
-        Beats of single reads.
+        Beats of single reads; none in a cycle with `again`.
     tlb_results, wc1_results, wc2_results, cfg_rows :
         As in the walk table.
-    structures, again : :py:`In(stream.Signature(WalkEvent))`
+    structures : :py:`In(stream.Signature(WalkEvent))`
+    again : :py:`In(stream.Signature(WalkEvent, always_ready=True))`
     starts : :py:`In(stream.Signature(WalkStart))`
     o, o_valid : :py:`Out(WalkEvent)`, :py:`Out(1)`
     """
@@ -62,7 +64,7 @@ class EventArbiter(wiring.Component):
             "wc2_results": In(pointers),
             "cfg_rows": In(stream.Signature(ConfigRow, always_ready=True)),
             "structures": In(stream.Signature(WalkEvent)),
-            "again": In(stream.Signature(WalkEvent)),
+            "again": In(stream.Signature(WalkEvent, always_ready=True)),
             "starts": In(stream.Signature(WalkStart)),
             "o": Out(WalkEvent),
             "o_valid": Out(1),
@@ -119,16 +121,17 @@ class EventArbiter(wiring.Component):
                 events[name].data.eq(getattr(kept, field)),
             ]
         sources = [
+            (self.again, self.again.payload),
             (self.descriptors, events["descriptor"]), (pages.o, events["page"]),
             (pointers1.o, events["pointer1"]), (pointers2.o, events["pointer2"]),
             (loaded.o, events["loaded"]), (self.structures, self.structures.payload),
-            (self.again, self.again.payload), (self.starts, events["start"]),
+            (self.starts, events["start"]),
         ]
         taken = []
         for number, (port, _) in enumerate(sources):
             first = Signal(name=f"first_{number}")   # nobody before it
             m.d.comb += first.eq(~any_of([other.valid for other, _ in sources[:number]]))
-            if number:
+            if number >= 2:
                 m.d.comb += port.ready.eq(first)
             taken.append(port.valid & first)
         merged = Value.cast(self.o)

@@ -88,8 +88,8 @@ class Structures(wiring.Component):
             write.en.eq(self.beats.valid),
             write.addr.eq(Cat(beat.beat, beat.id[:bits])),
             write.data.eq(beat.data),
-            error.eq(beat.error | (beat.beat != 0) & errors.bit_select(beat.id[:bits], 1)
-                     if walks > 1 else beat.error | (beat.beat != 0) & errors[0]),
+            error.eq(beat.error | ~beat.first & errors.bit_select(beat.id[:bits], 1)
+                     if walks > 1 else beat.error | ~beat.first & errors[0]),
             queue.i.valid.eq(self.beats.valid & beat.last),
             queue.i.payload.walk.eq(beat.id),
             queue.i.payload.error.eq(error),

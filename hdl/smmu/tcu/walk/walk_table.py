@@ -65,8 +65,8 @@ class WalkTable(wiring.Component):
         Walk caches of stage 1 and stage 2. The pointers of nested stage 1 are IPAs.
     reads : :py:`Out(stream.Signature(TableRead))`
         ``beats`` is 4 for an STE or CD, else 1; the walk is the ``id``.
-    data : :py:`In(stream.Signature(TableData, always_ready=True))`
-        Beats of different reads may interleave.
+    data : :py:`In(stream.Signature(TableData))`
+        Beats of different reads may interleave. Waits only for an event that goes straight back.
     events : :py:`Out(stream.Signature(FaultRecord))`
     remap_query, remap_answer : :py:`Out(RemapQuery)`, :py:`In(RemapAnswer)`
         The answer comes 2 cycles after the query.
@@ -119,13 +119,15 @@ class WalkTable(wiring.Component):
         m.submodules.actions = actions = ActionQueue(params)
 
         # Events. A read of one beat is a descriptor, a read of four a structure.
-        single = self.data.payload.last & (self.data.payload.beat == 0)
+        single = self.data.payload.last & self.data.payload.first
+        taken = self.data.valid & self.data.ready
         m.d.comb += [
-            self.data.ready.eq(1),
+            # An event that goes straight back has the cycle for itself.
+            self.data.ready.eq(~actions.again.valid),
             arbiter.descriptors.payload.eq(self.data.payload),
-            arbiter.descriptors.valid.eq(self.data.valid & single),
+            arbiter.descriptors.valid.eq(taken & single),
             structures.beats.payload.eq(self.data.payload),
-            structures.beats.valid.eq(self.data.valid & ~single),
+            structures.beats.valid.eq(taken & ~single),
             structures.e2h.eq(self.e2h),
             structures.stall.eq(self.cfg_rows.valid),
             rows.loaded.eq(self.cfg_rows.payload),

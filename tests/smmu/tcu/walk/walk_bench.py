@@ -159,7 +159,8 @@ class WalkBench:
                       for name, port in (("tlb", "tlb_results"), ("wc1", "wc1_results"),
                                          ("wc2", "wc2_results"), ("rows", "cfg_rows"),
                                          ("data", "data"))}
-        starting = False
+        data_ready = self._pin("data__ready")
+        starting = offering = False
         while True:
             await edge
             now = cycle()
@@ -185,10 +186,14 @@ class WalkBench:
             for name, queue in (*self._answers.items(), ("rows", self._rows),
                                 ("data", self._beats)):
                 valid, payload = only_valid[name]
+                if name == "data" and offering and not data_ready.get():
+                    continue
                 item = self._due(name, queue, now)
                 valid.set(int(item is not None))
                 if item is not None:
                     payload.set(item)
+                if name == "data":
+                    offering = item is not None
 
     def _due(self, name, queue, now):
         """The next item of a queue of (time, value), if it is due. Reads may overtake."""
@@ -233,7 +238,7 @@ class WalkBench:
             except BusAbort:
                 data, error = self.random.getrandbits(64), 1
             self._beats.append((time, pack(TableData, {
-                "id": read.id, "beat": beat, "data": data, "error": error,
+                "id": read.id, "beat": beat, "first": int(beat == 0), "data": data, "error": error,
                 "last": int(beat == read.beats - 1)}), read.id))
 
     def _events(self, record, now):
