@@ -2,8 +2,8 @@
 
 The flow is export to Verilog, yosys ``synth_ecp5 -no-rw-check``, nextpnr ``--router router1``: the
 way through Verilog and both options matter (block RAM, and a router that does not lose a third of
-the clock). The block sits in a harness: a shift register from one pin drives every input, a chain
-of XORs takes every output to one pin. So nothing is optimised away, and inputs and outputs are
+the clock). The block sits in a harness: a shift register from one pin drives every input, a tree of
+XORs takes every output to one pin. So nothing is optimised away, and inputs and outputs are
 registered.
 """
 
@@ -78,7 +78,7 @@ class Harness(wiring.Component):
     i : :py:`In(1)`
         Shifted through the registers that drive the block's inputs.
     o : :py:`Out(1)`
-        XOR of the block's registered outputs, one of them each clock.
+        XOR of the block's outputs, registered, and of four at a time after that.
     """
 
     i: In(1)
@@ -89,7 +89,10 @@ class Harness(wiring.Component):
         super().__init__()
         self._inputs = Cat(value for value, flow in self._ports() if flow is wiring.In)
         self._outputs = Cat(value for value, flow in self._ports() if flow is wiring.Out)
-        self.registers = len(self._inputs) + 2 * len(self._outputs)
+        self._levels = [len(self._outputs)]
+        while self._levels[-1] > 1:
+            self._levels.append(-(-self._levels[-1] // 4))
+        self.registers = len(self._inputs) + sum(self._levels)
 
     def _ports(self):
         for _, member, value in self._block.signature.flatten(self._block):
@@ -102,17 +105,16 @@ class Harness(wiring.Component):
         m.submodules.block = self._block
 
         drive = Signal(len(self._inputs), reset_less=True)
-        seen = Signal(len(self._outputs), reset_less=True)
-        chain = Signal(len(self._outputs), reset_less=True)
-        m.d.sync += [
-            drive.eq(Cat(self.i, drive)),
-            seen.eq(self._outputs),
-            chain.eq(Cat(self.i, chain) ^ seen),
-        ]
-        m.d.comb += [
-            self._inputs.eq(drive),
-            self.o.eq(chain[-1]),
-        ]
+        m.d.sync += drive.eq(Cat(self.i, drive))
+        m.d.comb += self._inputs.eq(drive)
+
+        level = self._outputs
+        for number, width in enumerate(self._levels):
+            after = Signal(width, name=f"level_{number}", reset_less=True)
+            m.d.sync += after.eq(Cat(level[k:k + 4].xor() for k in range(0, len(level), 4))
+                                 if number else level)
+            level = after
+        m.d.comb += self.o.eq(level)
 
         return m
 
