@@ -2,7 +2,8 @@
 
 The flow is export to Verilog, yosys ``synth_ecp5 -no-rw-check``, nextpnr ``--router router1``: the
 way through Verilog and both options matter (block RAM, and a router that does not lose a third of
-the clock). The block sits in a harness: a shift register from one pin drives every input, a tree of
+the clock). ``-nowidelut`` leaves out the multiplexers behind the LUTs, whose selects are hard to
+route. The block sits in a harness: a shift register from one pin drives every input, a tree of
 XORs takes every output to one pin. So nothing is optimised away, and inputs and outputs are
 registered.
 """
@@ -237,7 +238,8 @@ def synthesise(component, folder, *, device, mhz, seed=1):
     (folder / "harness.v").write_text(export(harness, "harness"))
     _run("yosys", [
         yosys, "-p",
-        "read_verilog harness.v; synth_ecp5 -no-rw-check -abc9 -top harness -json harness.json; "
+        "read_verilog harness.v; "
+        "synth_ecp5 -no-rw-check -abc9 -nowidelut -top harness -json harness.json; "
         "tee -o stat.json stat -json",
     ], folder, re.compile(r"^\d+(?:\.\d+)*\. (Executing .*?)\.?$"))
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
