@@ -66,12 +66,15 @@ class Memory:
     def write(self, addr, data, strobes=None, device_id=None):
         """Store ``data`` at ``addr``.
 
-        ``strobes`` is a mask with one bit a byte (None: all). ``device_id`` tells observers whose
-        write it is: None for software and for the SMMU itself.
+        ``strobes`` is a mask with one bit a byte (None: all); a write without any stores nothing,
+        and no observer sees it. ``device_id`` tells observers whose write it is: None for software
+        and for the SMMU itself.
         """
         if self.windows is not None or self._aborts:
             self._check(addr, len(data), WRITE)
         if strobes is not None:
+            if not strobes & (1 << len(data)) - 1:
+                return
             old = self.peek(addr, len(data))
             data = bytes(
                 new if strobes >> k & 1 else was

@@ -104,8 +104,8 @@ def test_refuses_what_the_smmu_lacks():
     backend.override["IDR0"] = lambda value: update(IDR0, value, {"ST_LEVEL": 0})
     with pytest.raises(DriverError, match="IDR0.ST_LEVEL is 0"):
         driver.probe()
-    with pytest.raises(DriverError, match=r"msis has \['priq'\]; it knows eventq and gerror"):
-        make(msis={"priq": MSI(0, 0)})
+    with pytest.raises(DriverError, match=r"msis has \['cmdq'\]; it knows eventq, gerror, priq"):
+        make(msis={"cmdq": MSI(0, 0)})
     with pytest.raises(DriverError, match="IDR1.SSIDSIZE is 16"):
         ready()[0].context_table(17)
     with pytest.raises(DriverError, match="is not one of"):

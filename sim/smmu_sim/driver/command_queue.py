@@ -5,6 +5,7 @@ from smmu.formats.core import bits, plain
 from smmu.formats.registers import CMDQ_BASE
 
 from smmu_sim.driver import commands
+from smmu_sim.driver.command_log import CommandLog
 from smmu_sim.driver.errors import CommandError, DriverError, QueueFull
 from smmu_sim.driver.features import COMMAND_BATCH
 from smmu_sim.driver.queue import Queue
@@ -29,10 +30,11 @@ class CommandQueue:
         A CMD_SYNC overwrites its own entry with 0 when it completes, and the driver looks there;
         otherwise it looks at CMDQ_CONS.
     handle_errors
-        Called while waiting does not help: looks at GERROR and calls :meth:`recover` if need be.
+        Called while CMDQ_CONS shows an error, which may be an old one: looks at GERROR.CMDQ_ERR
+        and calls :meth:`recover` if it is active.
 
     ``errors`` holds the commands that were refused since the last CMD_SYNC; the next one that
-    completes raises the first of them.
+    completes raises the first of them. ``log`` is the :class:`CommandLog`.
     """
 
     def __init__(self, registers, memory, allocator, log2size, *, sync_by_msi=False,
@@ -42,6 +44,7 @@ class CommandQueue:
                               "fit the command queue")
         self.queue = Queue(memory, allocator, log2size, _ENTRY_SIZE)
         self.sync_by_msi, self.errors = sync_by_msi, []
+        self.log = CommandLog()
         self.issued = self.syncs = 0
         self._registers, self._handle_errors = registers, handle_errors
         self._aborts = (None, 0)  # index and how often its fetch failed
@@ -85,18 +88,22 @@ class CommandQueue:
             self._registers.wait_until(lambda: self._update_cons() or queue.space >= need,
                                        lambda: f"space for {need} commands")
         for command in batch:
-            queue.write(queue.prod, command)
-            queue.prod = queue.advance(queue.prod)
+            self._put(command)
         pointer = queue.prod
         if with_sync:
-            queue.write(pointer, commands.sync_with_msi(queue.addr(pointer)) if self.sync_by_msi
-                        else commands.sync())
-            queue.prod = queue.advance(pointer)
+            self._put(commands.sync_with_msi(queue.addr(pointer)) if self.sync_by_msi
+                      else commands.sync())
             self.syncs += 1
         self.issued += need
         if need:
             self._registers.write("CMDQ_PROD", WR=queue.prod)
         return pointer
+
+    def _put(self, command):
+        queue = self.queue
+        queue.write(queue.prod, command)
+        queue.prod = queue.advance(queue.prod)
+        self.log.add(command)
 
     def _update_cons(self):
         cons = self._registers.fields("CMDQ_CONS")
@@ -119,6 +126,7 @@ class CommandQueue:
         self._registers.wait_until(passed, lambda: (
             f"the CMD_SYNC at index {queue.index(pointer)}; CMDQ_CONS is at "
             f"{queue.index(queue.cons)}"))
+        self._aborts = (None, 0)
 
     def _raise(self):
         if self.errors:
@@ -137,7 +145,7 @@ class CommandQueue:
         if code in (CERROR.CERROR_ABT, CERROR.CERROR_ATC_INV_SYNC):
             where, count = self._aborts
             self._aborts = (pointer, count + 1 if where == pointer else 1)
-            if self._aborts[1] > _MOST_ABORTS:
+            if self._aborts[1] == _MOST_ABORTS:
                 self._aborts = (None, 0)
                 raise DriverError(f"{code.name} at index {queue.index(pointer)}, address "
                                   f"{queue.addr(pointer):#x}, {_MOST_ABORTS} times")

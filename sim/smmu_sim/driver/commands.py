@@ -1,16 +1,17 @@
 """Commands as the driver uses them: IHI 0070 chapter 4, packed."""
 
 from smmu.formats.commands import (
-    CFGI_ALL_RANGE, CMD_SYNC, CS, TLBI, Opcode, pack_command)
+    ATC_INV_ALL_SIZE, CFGI_ALL_RANGE, CMD_ATC_INV, CMD_SYNC, CS, TLBI, Opcode, pack_command)
 from smmu.formats.descriptors import SH, TLBI_TG, Granule, bits_per_level
 
 from smmu_sim.fields import address
 
-__all__ = ["cfgi_all", "cfgi_cd", "cfgi_cd_all", "cfgi_ste", "prefetch_config", "sync",
-           "sync_with_msi", "tlbi", "tlbi_range"]
+__all__ = ["atc_inv", "cfgi_all", "cfgi_cd", "cfgi_cd_all", "cfgi_ste", "prefetch_config",
+           "pri_resp", "resume", "sync", "sync_with_msi", "tlbi", "tlbi_range"]
 
 _MEMATTR_WB = 0b1111
 _NUM_MAX, _SCALE_MAX = 31, 31
+_ATC_SHIFT = 12  # ATCs are invalidated in units of 4 KiB
 
 
 def cfgi_ste(sid, leaf=True):
@@ -33,9 +34,42 @@ def prefetch_config(sid):
     return pack_command(Opcode.CMD_PREFETCH_CONFIG, {"StreamID": sid})
 
 
+def atc_inv(sids, ssid, addr, size):
+    """Return the commands that remove a range from the ATCs of ``sids``; size 0: everything.
+
+    The range becomes the smallest aligned power of two of 4 KiB pages around it. SubstreamID 0
+    means all of the device, with and without one.
+    """
+    first, span = 0, ATC_INV_ALL_SIZE
+    if size:
+        first = addr >> _ATC_SHIFT
+        span = (first ^ (addr + size - 1 >> _ATC_SHIFT)).bit_length()
+        first = first >> span << span
+    return [pack_command(Opcode.CMD_ATC_INV, {
+        "StreamID": sid, "SSV": int(ssid != 0), "SubstreamID": ssid, "Size": span,
+        "Address": address(CMD_ATC_INV, "Address", first << _ATC_SHIFT)}) for sid in sids]
+
+
+def pri_resp(sid, group, response, ssid=None):
+    """Answer a group of page requests."""
+    return pack_command(Opcode.CMD_PRI_RESP, {
+        "StreamID": sid, "SSV": int(ssid is not None), "SubstreamID": ssid or 0,
+        "PRGIndex": group, "Resp": response})
+
+
+def resume(sid, stag, *, retry):
+    """Let a stalled transaction be tried again, or abort."""
+    return pack_command(Opcode.CMD_RESUME, {
+        "StreamID": sid, "STAG": stag, "Ac": int(retry), "Ab": int(not retry)})
+
+
 def sync():
-    """A CMD_SYNC whose end is seen in CMDQ_CONS; where processors sleep it also wakes them."""
-    return pack_command(Opcode.CMD_SYNC, {"CS": CS.SIG_SEV})
+    """A CMD_SYNC whose end is seen in CMDQ_CONS; where processors sleep it also wakes them.
+
+    Like Linux's it has the attributes of a write that it doesn't do.
+    """
+    return pack_command(Opcode.CMD_SYNC, {
+        "CS": CS.SIG_SEV, "MSH": SH.ISH, "MSIAttr": _MEMATTR_WB})
 
 
 def sync_with_msi(addr, data=0):

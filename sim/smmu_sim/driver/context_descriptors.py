@@ -7,6 +7,7 @@ from smmu.formats.stream_table import S1DSS, STE, S1Fmt
 
 from smmu_sim.driver.entry_writer import cd_used, write_entry
 from smmu_sim.driver.errors import DriverError
+from smmu_sim.driver.features import LINEAR_CD_BITS
 from smmu_sim.fields import address, address_of
 
 __all__ = ["ContextDescriptorTable"]
@@ -36,7 +37,7 @@ class ContextDescriptorTable:
         if not 0 <= substreamid_bits <= 20:
             raise DriverError(f"substreamid_bits is {substreamid_bits}; it is 0 to 20")
         if fmt is None:
-            fmt = S1Fmt.LINEAR if substreamid_bits <= 10 else S1Fmt.LEVEL2_64K
+            fmt = S1Fmt.LINEAR if substreamid_bits <= LINEAR_CD_BITS else S1Fmt.LEVEL2_64K
         self.memory, self.allocator = memory, allocator
         self.substreamid_bits, self.fmt = substreamid_bits, S1Fmt(fmt)
         self._leaf_bits = _LEAF_BITS.get(self.fmt)
@@ -45,6 +46,7 @@ class ContextDescriptorTable:
         else:
             self.bytes = _CD_BYTES << substreamid_bits
         self.base = allocator.alloc(self.bytes)
+        self._leaves = []
 
     @property
     def two_level(self):
@@ -81,6 +83,7 @@ class ContextDescriptorTable:
         addr = self.find(ssid)
         if addr is None:
             leaf = self.allocator.alloc(_CD_BYTES << self._leaf_bits)
+            self._leaves.append(leaf)
             self.memory.write64(self.l1cd_addr(ssid), pack(
                 L1CD, {"V": 1, "L2Ptr": address(L1CD, "L2Ptr", leaf)}))
             invalidate(ssid, False)
@@ -101,3 +104,10 @@ class ContextDescriptorTable:
         addr = self.ensure(ssid, invalidate)
         return write_entry(self.memory, addr, cd, used=cd_used,
                            sync=lambda: invalidate(ssid, True))
+
+    def free(self):
+        """Give back the memory. No STE points here any more."""
+        for leaf in self._leaves:
+            self.allocator.free(leaf, _CD_BYTES << self._leaf_bits)
+        self.allocator.free(self.base, self.bytes)
+        self._leaves.clear()

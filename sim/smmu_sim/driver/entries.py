@@ -6,7 +6,7 @@ from smmu.formats.stream_table import S1DSS, SHCFG, STE, STEConfig
 
 from smmu_sim.prot import MAIR
 
-__all__ = ["ABORT", "bypass_ste", "cd", "nested_ste", "stage1_ste", "stage2_ste"]
+__all__ = ["ABORT", "bypass_ste", "cd", "nested_ste", "quiet_cd", "stage1_ste", "stage2_ste"]
 
 ABORT = pack(STE, {"V": 1, "Config": STEConfig.ABORT})
 _MAIR_HALF = 32
@@ -51,4 +51,13 @@ def cd(lower=None, *, upper=None, asid, **fields):
     for table, disable in ((lower, "EPD0"), (upper, "EPD1")):
         halves |= table.cd_fields() if table else {disable: 1}
     return pack(CD, {"V": 1, "R": 1, "A": 1, "ASET": 1, "ASID": asid, **halves,
+                     "MAIR0": MAIR & (1 << _MAIR_HALF) - 1, "MAIR1": MAIR >> _MAIR_HALF, **fields})
+
+
+def quiet_cd(*, asid, **fields):
+    """A CD without tables: accesses abort, and nothing is recorded (SVA after the process's end).
+
+    It is as much like the CD before it as can be, so that the change disturbs nothing.
+    """
+    return pack(CD, {"V": 1, "A": 1, "ASET": 1, "AA64": 1, "EPD0": 1, "EPD1": 1, "ASID": asid,
                      "MAIR0": MAIR & (1 << _MAIR_HALF) - 1, "MAIR1": MAIR >> _MAIR_HALF, **fields})

@@ -4,7 +4,8 @@ from smmu.formats.context_descriptor import CD
 from smmu.formats.core import bits, fields, plain
 from smmu.formats.stream_table import EATS, S1DSS, STE, STEConfig
 
-__all__ = ["cd_used", "no_safe_bits", "ste_safe", "ste_used", "write_entry"]
+__all__ = ["cd_used", "no_safe_bits", "ste_safe", "ste_used", "write_entry",
+           "write_entry_through_invalid"]
 
 _S1, _S2 = 1, 2  # bits of STE.Config
 _STE_COMMON = ("PRIVCFG", "INSTCFG", "ALLOCCFG")
@@ -105,6 +106,25 @@ def write_entry(memory, addr, target, *, used, safe=no_safe_bits, sync):
     else:
         put(target, range(8))
     return syncs
+
+
+def write_entry_through_invalid(memory, addr, target, *, sync):
+    """Make the STE at ``addr`` become ``target`` as Linux did until 2021; return the syncs.
+
+    One that is in use is invalid in between: V goes first and comes back last.
+    """
+    current = _whole([memory.read64(addr + 8 * k) for k in range(8)])
+    if current == target:
+        return 0
+    in_use = _STE.V(current) and _STE.Config(current) > STEConfig.BYPASS
+    if in_use:
+        memory.write64(addr, 0)
+        sync()
+    words = _words(target)
+    for k in (*range(1, 8), 0):
+        memory.write64(addr + 8 * k, words[k])
+    sync()
+    return 1 + in_use
 
 
 def _words(raw):

@@ -6,9 +6,10 @@ from smmu.formats.descriptors import SIZE_BITS, Granule
 
 from smmu_sim.driver.errors import ProbeError
 
-__all__ = ["COMMAND_BATCH", "Features", "probe"]
+__all__ = ["COMMAND_BATCH", "LINEAR_CD_BITS", "Features", "probe"]
 
 COMMAND_BATCH = 64   # commands that are issued at once
+LINEAR_CD_BITS = 10  # SubstreamID bits of the largest linear CD table
 _MAX_QUEUE = 19      # log2 of the largest queue
 _STALL, _TERMINATE, _FORCE = 0, 1, 2
 _MIXED, _LITTLE, _BIG = 0, 2, 3
@@ -40,6 +41,9 @@ class Features:
     SSIDSIZE: int
     CMDQS: int
     EVENTQS: int
+    PRIQS: int
+    ATTR_TYPES_OVR: bool
+    STALL_MAX: int
     FWB: bool
     XNX: bool
     RIL: bool
@@ -68,7 +72,8 @@ def probe(registers):
            ("S1P", "S2P", "COHACC", "Hyp", "ATS", "PRI", "MSI", "SEV", "CD2L")},
         **{name: bool(idr3[name]) for name in ("FWB", "XNX", "RIL")},
         **{name: idr1[name] for name in ("SIDSIZE", "SSIDSIZE")},
-        CMDQS=min(idr1["CMDQS"], _MAX_QUEUE), EVENTQS=min(idr1["EVENTQS"], _MAX_QUEUE),
+        ATTR_TYPES_OVR=bool(idr1["ATTR_TYPES_OVR"]), STALL_MAX=idr5["STALL_MAX"],
+        **{name: min(idr1[name], _MAX_QUEUE) for name in ("CMDQS", "EVENTQS", "PRIQS")},
         HTTU=idr0["HTTU"], BBML=idr3["BBML"],
         two_level_stream_table=idr0["ST_LEVEL"] == 1,
         stall_possible=model != _TERMINATE, stall_forced=model == _FORCE,

@@ -5,6 +5,8 @@ from smmu.formats.registers import GERROR
 
 __all__ = ["GlobalErrors"]
 
+_CMDQ_ERR = fields(GERROR)["CMDQ_ERR"].mask
+
 
 class GlobalErrors:
     """Find active global errors, do what each asks for, and acknowledge them.
@@ -17,10 +19,9 @@ class GlobalErrors:
         self.seen = []
 
     def handle(self):
-        """Return the names of the errors that were active."""
+        """Handle all active errors; return their names."""
         raised = self._registers.read("GERROR")
-        active = raised ^ self._registers.read("GERRORN")
-        names = [name for name in fields(GERROR) if getattr(plain(GERROR), name)(active)]
+        names = self._active(raised)
         if not names:
             return []
         self.seen += names
@@ -30,3 +31,18 @@ class GlobalErrors:
             self._command_queue.recover()
         self._registers.write("GERRORN", raised)
         return names
+
+    def handle_command_queue(self):
+        """Handle CMDQ_ERR alone, if it is active. For whoever waits for the command queue.
+
+        CMDQ_CONS.ERR keeps its value after the recovery, so it does not tell.
+        """
+        if "CMDQ_ERR" not in self._active(self._registers.read("GERROR")):
+            return
+        self.seen.append("CMDQ_ERR")
+        self._command_queue.recover()
+        self._registers.write("GERRORN", self._registers.read("GERRORN") ^ _CMDQ_ERR)
+
+    def _active(self, raised):
+        active = raised ^ self._registers.read("GERRORN")
+        return [name for name in fields(GERROR) if getattr(plain(GERROR), name)(active)]

@@ -1,33 +1,38 @@
-"""The driver of one SMMUv3: probe, reset, streams, invalidation, events."""
+"""The driver of one SMMUv3: probe, reset, streams, domains, invalidation, events."""
 
+from collections import deque
 from typing import NamedTuple
 
-from smmu.formats.commands import Opcode
 from smmu.formats.core import pack
-from smmu.formats.descriptors import SH
-from smmu.formats.registers import COUNTERS, GBPA, IRQ_CFG0
+from smmu.formats.registers import COUNTERS, GBPA
 
-from smmu_sim.driver import commands, invalidation
+from smmu_sim.driver import commands, entries, invalidation
+from smmu_sim.driver.attachments import Attachments
+from smmu_sim.driver.bring_up import bring_up
 from smmu_sim.driver.command_queue import CommandQueue
 from smmu_sim.driver.context_descriptors import ContextDescriptorTable
+from smmu_sim.driver.domain import BlockedDomain, IdentityDomain
+from smmu_sim.driver.domain_interface import DomainInterface
 from smmu_sim.driver.doorbell_remap import DoorbellRemap
-from smmu_sim.driver.entries import ABORT
 from smmu_sim.driver.errors import DriverError
 from smmu_sim.driver.event_queue import EventQueue
+from smmu_sim.driver.event_router import EventRouter
 from smmu_sim.driver.features import probe
 from smmu_sim.driver.global_errors import GlobalErrors
+from smmu_sim.driver.masters import MasterTree
+from smmu_sim.driver.page_request_queue import PageRequestQueue
 from smmu_sim.driver.registers import Registers
 from smmu_sim.driver.stream_table import StreamTable
-from smmu_sim.fields import address
+from smmu_sim.driver.tags import TagAllocator
 from smmu_sim.pagetable import PageTable
 
 __all__ = ["MSI", "SMMUv3Driver"]
 
-_WB = 1                  # cacheability code of CR1
-_MEMATTR_NGNRE = 0b0001
 _SPLIT = 8
+_REFUSED_KEPT = 1024
 _UPDATE = pack(GBPA, {"Update": 1})
 _TWO_LEVEL_ABOVE = 8     # StreamID bits
+_SOURCES = ("eventq", "gerror", "priq")
 
 
 class MSI(NamedTuple):
@@ -37,10 +42,11 @@ class MSI(NamedTuple):
     data: int
 
 
-class SMMUv3Driver:
+class SMMUv3Driver(DomainInterface):
     """Drive one SMMUv3.
 
-    :meth:`probe` and :meth:`reset` come first; then streams are attached with :meth:`set_ste`.
+    :meth:`probe` and :meth:`reset` come first. Then devices are added and attached to domains
+    (:meth:`add_master`, :meth:`attach`); or single STEs are written with :meth:`set_ste`.
     Nothing runs by itself: :meth:`service` is what an interrupt handler would do.
 
     Parameters
@@ -51,7 +57,8 @@ class SMMUv3Driver:
         :class:`PageAllocator` for queues and tables. Its memory is that of the backend, or what a
         guest sees of it.
     msis
-        ``{"eventq": MSI, "gerror": MSI}``: these interrupts are MSIs, others are wires.
+        ``{"eventq": MSI, "gerror": MSI, "priq": MSI}``, or some of them: these interrupts are
+        MSIs, others are wires.
     sync_by_msi
         How CMD_SYNC tells of its end; by default as an MSI where the SMMU can and is coherent.
     cmdq_log2size, eventq_log2size
@@ -60,21 +67,27 @@ class SMMUv3Driver:
         Make a two-level stream table; by default if there are more than 8 StreamID bits.
     e2h
         CR2.E2H.
+    rmr_sids
+        StreamIDs that firmware lets devices use all the time (reserved memory): they bypass from
+        the first moment on.
     timeout
         Clocks after which a wait gives up.
     """
 
     def __init__(self, backend, allocator, *, msis=None, sync_by_msi=None, cmdq_log2size=8,
-                 eventq_log2size=7, two_level=None, e2h=False, timeout=200_000):
-        unknown = set(msis or ()) - {"eventq", "gerror"}
+                 eventq_log2size=7, two_level=None, e2h=False, rmr_sids=(), timeout=200_000):
+        unknown = set(msis or ()) - set(_SOURCES)
         if unknown:
-            raise DriverError(f"msis has {sorted(unknown)}; it knows eventq and gerror")
+            raise DriverError(f"msis has {sorted(unknown)}; it knows {', '.join(_SOURCES)}")
         self.allocator, self.memory = allocator, allocator.memory
         self.registers = Registers(backend, timeout)
-        self.features = None
-        self._msis, self._sync_by_msi, self._e2h = msis or {}, sync_by_msi, e2h
+        self.features, self.refused = None, deque(maxlen=_REFUSED_KEPT)
+        self.e2h = e2h
+        self._msis, self._sync_by_msi = msis or {}, sync_by_msi
         self._log2sizes, self._two_level = (cmdq_log2size, eventq_log2size), two_level
-        self._handlers = {}
+        self._rmr_sids, self._running = tuple(rmr_sids), False
+        self.attachments = Attachments(self)
+        self.events = EventRouter(self.find_master, self.issue)
 
     # --- probe and reset -------------------------------------------------------------------------
 
@@ -91,7 +104,7 @@ class SMMUv3Driver:
         cmdq, eventq = self._log2sizes
         self.command_queue = CommandQueue(
             self.registers, self.memory, self.allocator, min(cmdq, features.CMDQS),
-            sync_by_msi=by_msi, handle_errors=lambda: self.errors.handle())
+            sync_by_msi=by_msi, handle_errors=lambda: self.errors.handle_command_queue())
         self.event_queue = EventQueue(self.registers, self.memory, self.allocator,
                                       min(eventq, features.EVENTQS))
         self.errors = GlobalErrors(self.registers, self.command_queue)
@@ -101,6 +114,15 @@ class SMMUv3Driver:
             raise DriverError("IDR0.ST_LEVEL is 0: the stream table must be linear")
         self.stream_table = StreamTable(self.memory, self.allocator, features.SIDSIZE,
                                         _SPLIT if two_level else None)
+        for sid in self._rmr_sids:
+            self.stream_table.write(sid, entries.bypass_ste(), lambda leaf: None)
+        if features.PRI:
+            self.page_request_queue = PageRequestQueue(
+                self.registers, self.memory, self.allocator, features.PRIQS, self.issue)
+        self.asids = TagAllocator("ASID", features.asid_bits, "EBUSY")
+        self.vmids = TagAllocator("VMID", features.vmid_bits, "ENOSPC")
+        self.masters = MasterTree(features.SIDSIZE)
+        self.identity, self.blocked = IdentityDomain(self), BlockedDomain(self)
         self.remap = DoorbellRemap(self.registers, self.sync)
         return features
 
@@ -108,41 +130,9 @@ class SMMUv3Driver:
         """Bring the SMMU into service, in Linux's order. All streams abort that were not set."""
         if self.features is None:
             self.probe()
-        registers = self.registers
-        if registers.field("CR0", "SMMUEN"):
-            self.set_gbpa(ABORT=1)
-        registers.write_acknowledged("CR0")
-        registers.write("CR1", TABLE_SH=SH.ISH, TABLE_OC=_WB, TABLE_IC=_WB,
-                        QUEUE_SH=SH.ISH, QUEUE_OC=_WB, QUEUE_IC=_WB)
-        registers.write("CR2", PTM=1, RECINVSID=1, E2H=self._e2h)
-        self.stream_table.set_up(registers)
-
-        self.command_queue.set_up()
-        enables = {"CMDQEN": 1}
-        registers.write_acknowledged("CR0", **enables)
-        self.errors.handle()
-        self.issue([commands.cfgi_all()])
-        if self.features.Hyp:
-            self.issue([commands.tlbi(Opcode.CMD_TLBI_EL2_ALL)])
-        self.issue([commands.tlbi(Opcode.CMD_TLBI_NSNH_ALL)])
-
-        self.event_queue.set_up()
-        enables["EVENTQEN"] = 1
-        registers.write_acknowledged("CR0", **enables)
-        self._set_up_interrupts()
-        registers.write_acknowledged("CR0", **enables, SMMUEN=1)
-
-    def _set_up_interrupts(self):
-        registers = self.registers
-        registers.write_acknowledged("IRQ_CTRL")
-        for source in ("gerror", "eventq") if self.features.MSI else ():
-            registers.write(f"{source.upper()}_IRQ_CFG0")
-        for source, msi in self._msis.items():
-            name = f"{source.upper()}_IRQ_CFG"
-            registers.write(name + "0", ADDR=address(IRQ_CFG0, "ADDR", msi.addr))
-            registers.write(name + "1", DATA=msi.data)
-            registers.write(name + "2", MemAttr=_MEMATTR_NGNRE)
-        registers.write_acknowledged("IRQ_CTRL", EVENTQ_IRQEN=1, GERROR_IRQEN=1)
+        self._running = False
+        bring_up(self, self._msis)
+        self._running = True
 
     def disable(self, *, abort=True):
         """Turn translation off: transactions abort, or bypass."""
@@ -177,7 +167,15 @@ class SMMUv3Driver:
 
     def detach(self, sid):
         """Let a StreamID abort silently."""
-        return self.set_ste(sid, ABORT)
+        return self.set_ste(sid, entries.ABORT)
+
+    def ensure_ste(self, sid):
+        """Return the address of an STE; its level 2 table is made if need be."""
+        def invalidate():
+            if self._running:
+                self.issue([commands.cfgi_ste(sid, False)])
+
+        return self.stream_table.ensure(sid, invalidate)
 
     def context_table(self, substreamid_bits=0, fmt=None):
         """Return a new CD table in the driver's memory."""
@@ -221,7 +219,7 @@ class SMMUv3Driver:
         if table.stage == 1:
             if asid is None:
                 raise DriverError("unmapping in stage 1 needs the ASID")
-            batch = invalidation.stage1_range(addr, size, asid=asid, e2h=self._e2h, **common)
+            batch = invalidation.stage1_range(addr, size, asid=asid, e2h=self.e2h, **common)
         else:
             batch = invalidation.stage2_range(addr, size, nested=nested, **common)
         self.issue(batch)
@@ -230,23 +228,12 @@ class SMMUv3Driver:
 
     # --- interrupts ------------------------------------------------------------------------------
 
-    def on_event(self, sid, handler):
-        """Let ``handler(event)`` have the events of a StreamID; None takes it away."""
-        if handler is None:
-            self._handlers.pop(sid, None)
-        else:
-            self._handlers[sid] = handler
-
     def service(self):
         """Do what the interrupts ask for; return the events that no handler took."""
         self.errors.handle()
-        left = []
-        for event in self.event_queue.drain():
-            handler = self._handlers.get(event.StreamID)
-            if handler is None:
-                left.append(event)
-            else:
-                handler(event)
+        left = [event for event in self.event_queue.drain() if not self.events.route(event)]
+        if self.features.PRI:
+            self.page_request_queue.drain()
         return left
 
     def counters(self):
