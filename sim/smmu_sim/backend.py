@@ -7,7 +7,8 @@ from typing import NamedTuple, Protocol
 from smmu_sim.memory import BusAbort
 from smmu_sim.model import SMMU, Disposition
 
-__all__ = ["Backend", "Burst", "Interrupts", "ModelBackend", "Resp", "Result", "Transaction"]
+__all__ = ["Backend", "Burst", "Interrupts", "ModelBackend", "Pending", "Resp", "Result",
+           "Transaction", "TransactionStalled"]
 
 
 class Resp(IntEnum):
@@ -144,13 +145,50 @@ class Backend(Protocol):
         """Return the pulses so far."""
 
 
-class ModelBackend:
-    """The reference model as a :class:`Backend`. Everything happens at once."""
+class Pending:
+    """A transaction on its way. ``result`` is None until it has ended."""
 
-    def __init__(self, params, memory):
+    def __init__(self, transaction):
+        self.transaction, self.result = transaction, None
+
+    @property
+    def done(self):
+        return self.result is not None
+
+
+class TransactionStalled(RuntimeError):
+    """A caller that waits for a transaction which stalls would wait for ever.
+
+    The transaction stays stalled; ``pending`` tells how it ends.
+    """
+
+    def __init__(self, pending):
+        transaction = pending.transaction
+        super().__init__(f"the access of StreamID {transaction.sid:#x} at {transaction.addr:#x} "
+                         "stalled: start what may stall with submit()")
+        self.pending = pending
+
+
+class ModelBackend:
+    """The reference model as a :class:`Backend`. Everything happens at once.
+
+    Parameters
+    ----------
+    params, memory
+        The build that it models, and its memory.
+    stall
+        Let transactions stall: IDR0.STALL_MODEL reads 0 and not what ``params`` says, since the RTL
+        only terminates so far. ``submit`` starts a transaction that may stall.
+    stall_max
+        IDR5.STALL_MAX: stalls that are recorded and not yet resumed.
+    """
+
+    def __init__(self, params, memory, *, stall=False, stall_max=16):
+        if not 0 < stall_max < 1 << 16:
+            raise ValueError(f"stall_max is {stall_max}: expected 1 to 65535 (IDR5.STALL_MAX)")
         self.params = params
         self.memory = memory
-        self.model = SMMU(params, memory)
+        self.model = SMMU(params, memory, stall_max if stall else 0)
 
     def reset(self):
         self.model.reset()
@@ -176,8 +214,33 @@ class ModelBackend:
     def interrupts(self):
         return Interrupts(**self.model.interrupts)
 
+    def submit(self, transaction):
+        """Start a transaction and return its :class:`Pending`, which has ended unless it stalls.
+
+        A stalled write is performed, and its data reach memory, when software has it retried.
+        """
+        pending = Pending(transaction)
+
+        def end(answer):
+            pending.result = self._perform(transaction, answer)
+
+        answer = self.model.translate(transaction, end)
+        if answer.disposition != Disposition.STALL:
+            end(answer)
+        return pending
+
     def dma(self, transaction):
-        answer = self.model.translate(transaction)
+        """Perform one transaction of a device.
+
+        Raises :exc:`TransactionStalled` if it stalls, since nobody could resume it meanwhile.
+        """
+        pending = self.submit(transaction)
+        if not pending.done:
+            raise TransactionStalled(pending)
+        return pending.result
+
+    def _perform(self, transaction, answer):
+        """Do what the SMMU decided about a transaction."""
         if answer.disposition == Disposition.ABORT:
             return Result(resp=Resp.SLVERR)
         if answer.disposition == Disposition.RAZ_WI:

@@ -46,6 +46,7 @@ class Context(NamedTuple):
     affd: int
     wxn: int
     pan: int
+    stall: int
     abort: int
     record: int
     mair: int
@@ -101,17 +102,20 @@ def _fetch(memory, pa, size):
         raise Fault(EventType.F_CD_FETCH, {"FetchAddr": pa >> 3}) from None
 
 
-def decode_cd(raw, params, el2, e2h):
+def decode_cd(raw, params, el2, e2h, may_stall=False):
     """Return what the CD means: a :class:`Context`, or None for an illegal one.
 
-    ``el2`` is the StreamWorld, of which ``e2h`` tells the kind.
+    ``el2`` is the StreamWorld, of which ``e2h`` tells the kind. ``may_stall``: IDR0.STALL_MODEL and
+    STE.S1STALLD allow S = 1.
     """
     one_privilege = el2 and not e2h
     epd0 = _cd.EPD0(raw) and not one_privilege
     epd1 = _cd.EPD1(raw) or one_privilege
     if not (_cd.V(raw) and _cd.AA64(raw)):  # no VMSAv8-32
         return None
-    if _cd.HA(raw) or _cd.HD(raw) or _cd.S(raw):  # no HTTU, no stalls
+    if _cd.HA(raw) or _cd.HD(raw):  # no HTTU
+        return None
+    if _cd.S(raw) and not may_stall:
         return None
     if params.term_model and not _cd.A(raw):
         return None
@@ -151,6 +155,7 @@ def decode_cd(raw, params, el2, e2h):
         affd=_cd.AFFD(raw),
         wxn=_cd.WXN(raw),
         pan=_cd.PAN(raw),
+        stall=_cd.S(raw),
         abort=_cd.A(raw) | params.term_model,
         record=_cd.R(raw),
         mair=_cd.MAIR0(raw) | _cd.MAIR1(raw) << 32,

@@ -12,8 +12,8 @@ class Policy:
     """Who decides what becomes of a faulting transaction."""
 
     ABORT = "abort"  # terminated with abort, always recorded
-    STAGE1 = "stage 1"  # CD.{A,R}
-    STAGE2 = "stage 2"  # STE.S2R, terminated with abort
+    STAGE1 = "stage 1"  # CD.{A,R,S}
+    STAGE2 = "stage 2"  # STE.{S2R,S2S}, terminated with abort unless it stalls
 
 
 class Fault(Exception):

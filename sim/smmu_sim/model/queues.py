@@ -43,6 +43,7 @@ EL2 = {
     Opcode.CMD_TLBI_EL2_VA,
     Opcode.CMD_TLBI_EL2_VAA,
 }
+STALLS = {Opcode.CMD_RESUME, Opcode.CMD_STALL_TERM}
 BY_ADDRESS = {
     Opcode.CMD_TLBI_NH_VA,
     Opcode.CMD_TLBI_NH_VAA,
@@ -145,34 +146,44 @@ class EventQueue:
             self.params.oas,
         )
 
-    def write(self, record):
-        """Write one record, or lose it as IHI 0070 7.2 says."""
+    def write(self, record, stall=False):
+        """Write one record and return whether it was; else it is lost, as IHI 0070 7.2 says.
+
+        The record of a stall is not lost: the caller keeps it, so no overflow is noted.
+        """
         registers = self.registers
         if not registers.eventqen or registers.active("EVENTQ_ABT_ERR"):
-            return
+            return False
         ring = self._ring()
         produced, consumed = registers["EVENTQ_PROD"], registers["EVENTQ_CONS"]
         prod, cons = plain(EVENTQ_PROD).WR(produced), plain(EVENTQ_CONS).RD(consumed)
         used = ring.used(prod, cons)
         if used >= ring.size:
-            if plain(EVENTQ_PROD).OVFLG(produced) == plain(EVENTQ_CONS).OVACKFLG(consumed):
+            acknowledged = plain(EVENTQ_CONS).OVACKFLG(consumed)
+            if not stall and plain(EVENTQ_PROD).OVFLG(produced) == acknowledged:
                 registers["EVENTQ_PROD"] = produced ^ fields(EVENTQ_PROD)["OVFLG"].mask
-            return
+            return False
         try:
             self.memory.write(ring.addr(prod), record.to_bytes(EVENT_BYTES, "little"))
         except BusAbort:
             self.interrupts.error("EVENTQ_ABT_ERR")
-            return
+            return False
         registers["EVENTQ_PROD"] = update(EVENTQ_PROD, produced, {"WR": ring.next(prod)})
         if used == 0:
             self.interrupts.eventq()
+        return True
 
 
 class CommandQueue:
-    """Consumes commands. There are no caches: legal commands but CMD_SYNC do nothing."""
+    """Consumes commands. There are no caches: most legal commands do nothing.
 
-    def __init__(self, params, memory, registers, interrupts):
+    ``on_stall_command(command)`` does what CMD_RESUME and CMD_STALL_TERM ask for; without it they
+    are illegal.
+    """
+
+    def __init__(self, params, memory, registers, interrupts, on_stall_command=None):
         self.params = params
+        self.on_stall_command = on_stall_command
         self.memory = memory
         self.registers = registers
         self.interrupts = interrupts
@@ -205,6 +216,8 @@ class CommandQueue:
             )
             if _header.Op(command) == Opcode.CMD_SYNC and _sync.CS(command) == CS.SIG_IRQ:
                 self.interrupts.sync(command)
+            elif _header.Op(command) in STALLS:
+                self.on_stall_command(command)
 
     def _stop(self, error):
         self.registers["CMDQ_CONS"] = update(CMDQ_CONS, self.registers["CMDQ_CONS"], {"ERR": error})
@@ -219,6 +232,8 @@ class CommandQueue:
             return True
         if opcode == Opcode.CMD_SYNC:
             return _sync.CS(command) in (CS.SIG_NONE, CS.SIG_IRQ, CS.SIG_SEV)
+        if opcode in STALLS:
+            return self.on_stall_command is not None
         if opcode in BY_ADDRESS and self.params.ril and not self._is_legal_range(command):
             return False
         if opcode in CONTEXTS or opcode in STAGE1:

@@ -1,12 +1,14 @@
 """The register slave: what reads back, what a write stores, and when not (IHI 0070: 6)."""
 
-from smmu.formats.core import fields, plain
+from smmu.formats.core import fields, plain, update
 from smmu.formats.registers import (
     CR0,
     CR1,
     CR2,
     GBPA,
     GERROR,
+    IDR0,
+    IDR5,
     IRQ_CTRL,
     REMAP_CTRL,
     id_values,
@@ -26,6 +28,7 @@ GBPA_UPDATE = fields(GBPA)["Update"].mask
 CR1_TABLE = sum(fields(CR1)[name].mask for name in ("TABLE_IC", "TABLE_OC", "TABLE_SH"))
 CR1_QUEUE = sum(fields(CR1)[name].mask for name in ("QUEUE_IC", "QUEUE_OC", "QUEUE_SH"))
 REMAP_BUSY = fields(REMAP_CTRL)["BUSY"].mask
+STALL_AND_TERMINATE = 0
 ACKNOWLEDGES = {"CR0": "CR0ACK", "IRQ_CTRL": "IRQ_CTRLACK"}
 
 
@@ -34,11 +37,12 @@ class RegisterFile:
 
     Every Update takes effect at once: CR0ACK and IRQ_CTRLACK follow, GBPA.Update is always 0.
     Elements of an array are ``(name, index)``. ``on_write(key)`` is called after each write that
-    was not ignored.
+    was not ignored. ``stall_max`` above 0 makes the ID registers say that transactions can stall.
     """
 
-    def __init__(self, params, on_write=lambda key: None):
+    def __init__(self, params, on_write=lambda key: None, stall_max=0):
         self.params = params
+        self.stall_max = stall_max
         self.on_write = on_write
         self._at = {}  # offset of a 32-bit word -> (key, register, its lowest bit)
         self._masks = {}
@@ -56,6 +60,9 @@ class RegisterFile:
     def reset(self):
         """Set the reset values."""
         decided = id_values(self.params)
+        if self.stall_max:
+            decided["IDR0"] = update(IDR0, decided["IDR0"], {"STALL_MODEL": STALL_AND_TERMINATE})
+            decided["IDR5"] = update(IDR5, decided["IDR5"], {"STALL_MAX": self.stall_max})
         for key, register, _ in self._at.values():
             self._values[key] = decided[register.name] if register.reset is None else register.reset
 

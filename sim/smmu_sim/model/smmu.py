@@ -3,6 +3,7 @@
 from enum import Enum
 from typing import NamedTuple
 
+from smmu.formats.commands import CMD_RESUME, Opcode
 from smmu.formats.core import plain
 from smmu.formats.registers import COUNTERS, GBPA
 from smmu_sim.model import attributes as attr
@@ -12,11 +13,15 @@ from smmu_sim.model.permissions import Access
 from smmu_sim.model.queues import CommandQueue, EventQueue, Interrupts
 from smmu_sim.model.registers import RegisterFile
 from smmu_sim.model.remap import Remap
+from smmu_sim.model.stalls import Stalls
 from smmu_sim.model.translation import Mapping, Translator
 
 __all__ = ["Disposition", "SMMU", "Translation"]
 
 _gbpa = plain(GBPA)
+_resume = plain(CMD_RESUME)
+
+MAKES_ROOM = ("CR0", "EVENTQ_CONS", "GERRORN")  # for the record of a stalled transaction
 
 
 class Disposition(Enum):
@@ -25,14 +30,15 @@ class Disposition(Enum):
     PASS = "pass"
     ABORT = "abort"
     RAZ_WI = "read as zero, write ignored"
+    STALL = "no answer yet"
 
 
 class Translation(NamedTuple):
     """The answer to one transaction; all but ``disposition`` and ``record`` are for PASS.
 
     ``record`` is the event that the architecture wants recorded, as an integer, whether or not the
-    queue took it; None if there is none. ``attributes`` are the complete ones behind ``cache`` and
-    ``shareability``.
+    queue took it; None if there is none, or if it stalls and waits for room in the queue.
+    ``attributes`` are the complete ones behind ``cache`` and ``shareability``.
     """
 
     disposition: Disposition
@@ -59,21 +65,32 @@ class SMMU:
     No configuration, translation or table entry is kept from one transaction to the next, so every
     change of memory counts at once; the architecture allows that. Commands are consumed within the
     register write that releases them.
+
+    ``stall_max`` above 0 is IDR5.STALL_MAX, and IDR0.STALL_MODEL is 0 instead of 1: transactions
+    can stall. What ends one is done within the register write that brings it about.
     """
 
-    def __init__(self, params, memory):
+    def __init__(self, params, memory, stall_max=0):
         self.params = params
         self.memory = memory
-        self.registers = RegisterFile(params, self._written)
+        self.stalls = Stalls(stall_max, self._again)
+        self.registers = RegisterFile(params, self._written, stall_max)
         self._interrupts = Interrupts(params, memory, self.registers)
         self.event_queue = EventQueue(params, memory, self.registers, self._interrupts)
-        self.command_queue = CommandQueue(params, memory, self.registers, self._interrupts)
+        self.command_queue = CommandQueue(
+            params,
+            memory,
+            self.registers,
+            self._interrupts,
+            self._stall_command if stall_max else None,
+        )
         self.remap = Remap(params, self.registers)
-        self.translator = Translator(params, memory, self.registers, self.remap)
+        self.translator = Translator(params, memory, self.registers, self.remap, stall_max > 0)
 
     def reset(self):
-        """Put everything but memory into its reset state."""
+        """Put everything but memory into its reset state. What is stalled ends with abort."""
         self.registers.reset()
+        self.stalls.terminate(Translation(Disposition.ABORT))
         self._interrupts.reset()
         self.remap.reset()
 
@@ -97,6 +114,10 @@ class SMMU:
         self.registers.write64(offset, value)
 
     def _written(self, key):
+        if key == "CR0" and not self.registers.smmuen:
+            self.stalls.terminate(Translation(Disposition.ABORT))
+        if key in MAKES_ROOM:
+            self.stalls.wake()
         if key in ("CR0", "CMDQ_PROD", "GERRORN"):
             self.command_queue.run()
         elif key[0] == "REMAP_STREAMID":
@@ -104,9 +125,20 @@ class SMMU:
 
     # Transactions
 
-    def translate(self, transaction):
-        """Decide about a transaction and record its event. Return a :class:`Translation`."""
+    def translate(self, transaction, end=None):
+        """Decide about a transaction and record its event. Return a :class:`Translation`.
+
+        If it stalls, ``end(translation)`` is called when it has an answer.
+        """
         self._count("transactions")
+        return self._attempt(transaction, end)
+
+    def _again(self, transaction, end):
+        """Translate a transaction that stalled; return None if it still does."""
+        answer = self._attempt(transaction, end)
+        return None if answer.disposition == Disposition.STALL else answer
+
+    def _attempt(self, transaction, end):
         overrides = Overrides()
         try:
             if transaction.atst:  # there is no ATS
@@ -121,6 +153,8 @@ class SMMU:
                     transaction, stream, self._access(transaction, overrides)
                 )
         except Fault as fault:
+            if self._is_stall(fault):
+                return self._stall(transaction, overrides, fault, end)
             return self._terminate(transaction, overrides, fault)
         return self._pass(transaction, overrides, mapping)
 
@@ -183,6 +217,37 @@ class SMMU:
         event = record_of(fault, transaction, access.privileged, access.instruction)
         self.event_queue.write(event)
         return Translation(disposition, event)
+
+    # Stalls
+
+    @staticmethod
+    def _is_stall(fault):
+        return fault.policy in (Policy.STAGE1, Policy.STAGE2) and fault.context.stall
+
+    def _stall(self, transaction, overrides, fault, end):
+        """Record a fault that stalls. Without room for the record, let the transaction wait."""
+        stag = self.stalls.next_stag()
+        fault.values |= {"Stall": 1, "STAG": stag}
+        access = self._access(transaction, overrides)
+        event = record_of(fault, transaction, access.privileged, access.instruction)
+        if self.stalls.full or not self.event_queue.write(event, stall=True):
+            self.stalls.wait(transaction, end)
+            return Translation(Disposition.STALL)
+        self._count("faults")
+        self.stalls.hold(stag, transaction, end)
+        return Translation(Disposition.STALL, event)
+
+    def _stall_command(self, command):
+        """Consume CMD_RESUME or CMD_STALL_TERM."""
+        streamid, abort = _resume.StreamID(command), Translation(Disposition.ABORT)
+        if _resume.Op(command) == Opcode.CMD_STALL_TERM:
+            self.stalls.terminate(abort, streamid)
+            return
+        answer = None  # translate anew
+        if not _resume.Ac(command):
+            abort_wanted = _resume.Ab(command) or self.params.term_model
+            answer = abort if abort_wanted else Translation(Disposition.RAZ_WI)
+        self.stalls.resume(streamid, _resume.STAG(command), answer)
 
     def _count(self, name):
         self.registers["COUNTER", COUNTERS.index(name)] += 1

@@ -42,6 +42,7 @@ class Stage2(NamedTuple):
     affd: int
     ptw: int
     fwb: int
+    stall: int
     record: int
 
 
@@ -55,6 +56,7 @@ class Stream(NamedTuple):
     context_ptr: int
     cdmax: int  # log2 of the number of CDs; 0 if there are no SubstreamIDs
     s1dss: int
+    stalld: int  # S1STALLD
     stage2: Stage2 | None
 
     @property
@@ -123,8 +125,11 @@ def _fetch(memory, addr, size):
         raise Fault(EventType.F_STE_FETCH, {"FetchAddr": addr >> 3}) from None
 
 
-def decode_ste(raw, params):
-    """Return what the STE means: a :class:`Stream`, None (illegal), or False (silent abort)."""
+def decode_ste(raw, params, stalls=False):
+    """Return what the STE means: a :class:`Stream`, None (illegal), or False (silent abort).
+
+    ``stalls``: IDR0.STALL_MODEL is 0, otherwise 1.
+    """
     if not _ste.V(raw):
         return None
     config = _ste.Config(raw)
@@ -140,6 +145,8 @@ def decode_ste(raw, params):
         el2 = _ste.STRW(raw) == STRW.EL2
     cdmax = _ste.S1CDMax(raw) if params.ssidsize else 0
     context_ptr = _ste.S1ContextPtr(raw) << 6
+    if not stalls and (stage1 and _ste.S1STALLD(raw) or stage2 and _ste.S2S(raw)):
+        return None
     if stage1 and not _stage1_legal(raw, params, cdmax, context_ptr):
         return None
     if stage2 and not _stage2_legal(raw, params):
@@ -157,13 +164,12 @@ def decode_ste(raw, params):
         s1dss=_ste.S1DSS(raw)
         if _ste.S1DSS(raw) in (S1DSS.BYPASS, S1DSS.SSID0)
         else S1DSS.TERMINATE,
+        stalld=_ste.S1STALLD(raw),
         stage2=_stage2(raw, params) if stage2 else None,
     )
 
 
 def _stage1_legal(raw, params, cdmax, context_ptr):
-    if _ste.S1STALLD(raw):  # no stalls
-        return False
     if cdmax > params.ssidsize:
         return False
     if cdmax and not params.cd2l and _ste.S1Fmt(raw) in (S1Fmt.LEVEL2_4K, S1Fmt.LEVEL2_64K):
@@ -175,7 +181,7 @@ def _stage1_legal(raw, params, cdmax, context_ptr):
 def _stage2_legal(raw, params):
     if not _ste.S2AA64(raw):  # no VMSAv8-32
         return False
-    if _ste.S2HA(raw) or _ste.S2HD(raw) or _ste.S2S(raw):  # no HTTU, no stalls
+    if _ste.S2HA(raw) or _ste.S2HD(raw):  # no HTTU
         return False
     granule = TG0_GRANULE.get(_ste.S2TG(raw))
     if granule not in granules(params):
@@ -209,7 +215,12 @@ def _stage2(raw, params):
         bool(_ste.S2ENDI(raw)),
     )
     return Stage2(
-        table, _ste.S2AFFD(raw), _ste.S2PTW(raw), params.fwb & _ste.S2FWB(raw), _ste.S2R(raw)
+        table,
+        affd=_ste.S2AFFD(raw),
+        ptw=_ste.S2PTW(raw),
+        fwb=params.fwb & _ste.S2FWB(raw),
+        stall=_ste.S2S(raw),
+        record=_ste.S2R(raw),
     )
 
 

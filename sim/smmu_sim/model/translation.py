@@ -36,8 +36,9 @@ class Translator:
     Nothing of memory is kept between transactions; only decoded structures are, by their contents.
     """
 
-    def __init__(self, params, memory, registers, remap):
+    def __init__(self, params, memory, registers, remap, stalls=False):
         self.params = params
+        self.stalls = stalls  # IDR0.STALL_MODEL is 0, otherwise 1
         self.memory = memory
         self.registers = registers
         self.remap = remap
@@ -52,7 +53,7 @@ class Translator:
         if raw not in self._streams:
             if len(self._streams) >= DECODED_MAX:
                 self._streams.clear()
-            self._streams[raw] = decode_ste(raw, self.params)
+            self._streams[raw] = decode_ste(raw, self.params, self.stalls)
         stream = self._streams[raw]
         if stream is None:
             raise Fault(EventType.C_BAD_STE)
@@ -67,7 +68,8 @@ class Translator:
             return self._through_stage2(stream, addr, CLASS.CD)
 
         raw = fetch_cd(stream, index, self.memory, self.params, locate)
-        key = raw, stream.el2, stream.el2 and self.registers.e2h
+        may_stall = self.stalls and not stream.stalld
+        key = raw, stream.el2, stream.el2 and self.registers.e2h, may_stall
         if key not in self._contexts:
             if len(self._contexts) >= DECODED_MAX:
                 self._contexts.clear()
