@@ -22,7 +22,7 @@ export YOWASP_CACHE_DIR := $(CURDIR)/.venv/yowasp
 SETUP := .venv/setup.stamp
 SYNTH := .venv/synth.stamp
 
-.PHONY: help setup test run verilog replay bench fuzz synth lint docs clean
+.PHONY: help setup test run verilog replay bench fuzz soak synth lint docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -73,6 +73,9 @@ bench: $(SETUP) ## measure latency, throughput and table reads
 
 fuzz: $(SETUP) ## random systems, RTL against the model; ARGS="--count 5000"
 	$(PYTHON) -m smmu_sim.fuzz --config "$(CONFIG)" --set "$(SET)" $(ARGS)
+
+soak: $(SETUP) ## two guests alike at random work; BACKEND=model, ARGS="--count 50000"
+	$(PYTHON) -m smmu_sim.vmm --backend "$(BACKEND)" --config "$(CONFIG)" --set "$(SET)" $(ARGS)
 
 synth: $(SYNTH) ## size and clock on an ECP5; BLOCK=tlb for one block, MHZ= the clock to ask for
 	$(PYTHON) -m smmu.tools.synth --config "$(CONFIG)" --set "$(SET)" \
