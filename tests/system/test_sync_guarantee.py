@@ -32,7 +32,8 @@ class Moves:
         self.table = self.make(nested)
         self.vmid = VMID if nested else 0
         self.fresh = FRESH
-        self.home = [self.table.iova_to_phys(IOVA + n * PAGE) for n in range(PAGES)]
+        self.ipa = [self.table.iova_to_phys(IOVA + n * PAGE) for n in range(PAGES)]
+        self.home = list(self.ipa)  # physical; stage 2 begins one to one
         self.retired = {}        # physical page: clock of the CMD_SYNC
         self.gone = {}           # page number: clock since which it is unmapped for sure
         self.transfers, self.checked = [], 0
@@ -110,16 +111,57 @@ class Moves:
                 self.table.write_descriptor(slot, 0)
                 broken.append(page)
             else:
-                self.home[page] = self.fresh
                 self.table.write_descriptor(
                     slot, self.table.leaf_descriptor(3, self.fresh, Prot(nG=self.nonglobal)))
-                self.fresh += PAGE
-                self.gone.pop(page, None)
-        sync = self.invalidate(self.batch(pages))
+                self.ipa[page] = self.take_fresh(page)
+        self.complete(self.batch(pages), retired, broken)
+
+    def move_stage2(self):
+        """The same in stage 2: the guest's pages stay where they are, their memory changes."""
+        rng, stage2 = self.rng, self.stage2
+        pages = [page for page in range(PAGES) if self.mapped_now(page)]
+        pages = rng.sample(pages, rng.randrange(1, len(pages) + 1)) if pages else []
+        retired, broken = [], []
+        for page in pages:
+            slot = list(stage2.path(self.ipa[page]))[-1][1]
+            if stage2.lookup(self.ipa[page]) is not None:
+                retired.append(self.home[page])
+            if rng.random() < 0.25:
+                stage2.write_descriptor(slot, 0)
+                broken.append(page)
+            else:
+                stage2.write_descriptor(slot, stage2.leaf_descriptor(3, self.fresh, Prot()))
+                self.take_fresh(page)
+        self.complete(self.stage2_batch(pages), retired, broken)
+
+    def take_fresh(self, page):
+        """Note that ``page`` lies at a physical page never used before; return it."""
+        self.home[page] = self.fresh
+        self.fresh += PAGE
+        self.gone.pop(page, None)
+        return self.home[page]
+
+    def complete(self, batch, retired, broken=()):
+        """Invalidate, and note which pages nothing may use from then on."""
+        sync = self.invalidate(batch)
         for home in retired:
-            self.retired[home] = sync
+            self.retired.setdefault(home, sync)
         for page in broken:
             self.gone[page] = sync
+
+    def stage2_batch(self, pages):
+        """One of the ways to invalidate these pages of stage 2."""
+        tags = {"VMID": self.vmid}
+        everything = commands.tlbi(Opcode.CMD_TLBI_NH_ALL, **tags)  # stage 1 combines stage 2
+        match self.rng.choice(["ipa", "range", "vmall", "nsnh"]):
+            case "vmall":
+                return [commands.tlbi(Opcode.CMD_TLBI_S12_VMALL, **tags)]
+            case "nsnh":
+                return [commands.tlbi(Opcode.CMD_TLBI_NSNH_ALL)]
+            case way:
+                return [command for page in pages for command in commands.tlbi_range(
+                    Opcode.CMD_TLBI_S2_IPA, self.ipa[page], PAGE, granule=12,
+                    ril=way == "range", leaf_size=PAGE, **tags)] + [everything]
 
     def batch(self, pages):
         """One of the ways to invalidate these pages."""
@@ -167,10 +209,8 @@ class Moves:
         for page in range(PAGES):
             if self.mapped_now(page):
                 retired.append(self.home[page])
-            self.home[page] = self.fresh
-            self.fresh += PAGE
-            self.gone.pop(page, None)
-            table.map(IOVA + page * PAGE, self.home[page], PAGE, Prot(nG=self.nonglobal))
+            self.ipa[page] = self.take_fresh(page)
+            table.map(IOVA + page * PAGE, self.ipa[page], PAGE, Prot(nG=self.nonglobal))
         contexts = driver.context_table()
         driver.set_cd(contexts, entries.cd(table, asid=ASID))
         ste = entries.nested_ste(contexts, self.stage2, vmid=VMID) if self.nested \
@@ -181,10 +221,8 @@ class Moves:
             self.backend.memory.write64(place + 8 * number, ste >> 64 * number & (1 << 64) - 1)
         self.table = table
         self.find_slots()
-        sync = self.invalidate([
-            commands.cfgi_ste(SID), commands.tlbi(Opcode.CMD_TLBI_NH_ALL, VMID=self.vmid)])
-        for home in retired:
-            self.retired[home] = sync
+        self.complete([commands.cfgi_ste(SID),
+                       commands.tlbi(Opcode.CMD_TLBI_NH_ALL, VMID=self.vmid)], retired)
 
     def mapped_now(self, page):
         return self.table.lookup(IOVA + page * PAGE) is not None
@@ -204,6 +242,8 @@ def move_pages(backend, report, seed, rounds, nested, nonglobal=True):
             backend.wait(rng.randrange(5, 120))
         if rng.random() < 0.15:
             moves.reconfigure()
+        elif nested and rng.random() < 0.4:
+            moves.move_stage2()
         else:
             moves.move()
         report(number)
