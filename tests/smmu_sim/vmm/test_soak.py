@@ -30,9 +30,9 @@ def test_nothing_crosses_over(seed, options):
 def test_both_guests_have_the_same_numbers():
     soak = new_soak(1)
     one, other = soak.twins.guests
-    assert [(device.vsid, core.group.domain.hw.asid, device.vectors[0])
+    assert [(device.vsid, core.group.domain.hw.asid, device.vectors[0].message)
             for device, core in one.devices.items()] == [
-        (device.vsid, core.group.domain.hw.asid, device.vectors[0])
+        (device.vsid, core.group.domain.hw.asid, device.vectors[0].message)
         for device, core in other.devices.items()]
     assert len({function.vectors[0].addr for function in soak.twins.machine.functions.values()}) \
         == 1                                           # all devices write to one address
