@@ -62,6 +62,7 @@ class Params:
     walk_cache_ways: int = 2
     cfg_entries: int = 64        # configuration cache (STE + CD)
     walks: int = 16              # walks in flight
+    walk_block_ram: int = 0      # 1: their records lie in block RAM: fewer LUTs, a slower clock
     slots: int = 16              # parked transactions of each direction of each port
     write_buffer_beats: int = 512  # 0: writes leave in order
     remap_entries: int = 16      # MSI doorbell remap
@@ -152,6 +153,11 @@ class Params:
         return 16 if self.vmid16 else 8
 
     @property
+    def walk_ram_style(self):
+        """Where synthesis puts the records of walks: the attribute `ram_style`."""
+        return "block" if self.walk_block_ram else "distributed"
+
+    @property
     def tlb_sets(self):
         """Rows of the main TLB."""
         return self.tlb_entries // self.tlb_ways
@@ -181,7 +187,7 @@ _VALUES = {
     "id_width": (range(1, 9), "AXI ID bits"),
     **dict.fromkeys(("s1p", "s2p", "cohacc", "hyp", "asid16", "msi", "vmid16", "cd2l",
                      "term_model", "attr_perms_ovr", "attr_types_ovr", "had", "xnx", "fwb",
-                     "gran4k", "gran16k", "gran64k"), _BIT),
+                     "gran4k", "gran16k", "gran64k", "walk_block_ram"), _BIT),
     "ttendian": ((0, 2), "IDR0.TTENDIAN: mixed or little-endian; 1 is reserved, big-endian only "
                          "is not in this version"),
     "stall_model": ((1,), "IDR0.STALL_MODEL: stalls are not in this version"),
@@ -210,6 +216,6 @@ CONFIGS = {
     "default": Params(),
     "small": Params(sidsize=8, ssidsize=0, utlb_entries=8, tlb_entries=512, walks=8,
                     cfg_entries=16, slots=4, write_buffer_beats=0, remap_entries=4,
-                    walk_cache_entries=256),
+                    tlb_ways=2, walk_cache_entries=256, walk_cache_ways=1, walk_block_ram=1),
     "server": Params(ports=4, id_width=8, utlb_entries=32),
 }

@@ -1,6 +1,8 @@
 from amaranth import *
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from smmu.lib.skid_buffer import SkidBuffer
 
 __all__ = ["StreamRegister"]
 
@@ -32,20 +34,15 @@ class StreamRegister(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        output, spare = (Signal(self._shape, name=name, reset_less=True)
-                         for name in ("output", "spare"))
-        spare_valid = Signal()
+        m.submodules.skid = skid = SkidBuffer(self._shape)
+        output = Signal(self._shape, reset_less=True)
 
-        m.d.comb += [self.i.ready.eq(~spare_valid), self.o.payload.eq(output)]
-        with m.If(self.i.ready):
-            m.d.sync += spare.eq(self.i.payload)
-        with m.If(self.o.ready | ~self.o.valid):
-            m.d.sync += [
-                self.o.valid.eq(self.i.valid | spare_valid),
-                output.eq(Mux(spare_valid, spare, self.i.payload)),
-                spare_valid.eq(0),
-            ]
-        with m.Elif(self.i.valid):
-            m.d.sync += spare_valid.eq(1)
+        connect(m, flipped(self.i), skid.i)
+        m.d.comb += [
+            skid.o.ready.eq(self.o.ready | ~self.o.valid),
+            self.o.payload.eq(output),
+        ]
+        with m.If(skid.o.ready):
+            m.d.sync += [self.o.valid.eq(skid.o.valid), output.eq(skid.o.payload)]
 
         return m

@@ -17,11 +17,11 @@ def split_row0(config):
 
 
 class ConfigRows(wiring.Component):
-    """The decoded configuration of each walk, in LUT RAM.
+    """The decoded configuration of each walk, in RAM.
 
     Timing
-        A write is read from the next cycle on. `loaded` wins over the decoder, which must not write
-        in the same cycle.
+        Latency 1 cycle. A write is read from the next cycle on. `loaded` wins over the decoder,
+        which must not write in the same cycle.
 
     Members
     -------
@@ -31,7 +31,7 @@ class ConfigRows(wiring.Component):
         From the decoder: `write_stream` keeps `stream` and `stage2`, `write_context` the others.
     read_walk : :py:`In(5)`
     config0, config1, config2 : :py:`Out(LookupConfig)` and so on
-        Of `read_walk`, without a register.
+        Of the `read_walk` of the last cycle.
     """
 
     def __init__(self, params: Params):
@@ -68,8 +68,8 @@ class ConfigRows(wiring.Component):
         for name, shape in shapes.items():
             m.submodules[name] = storage = memory.Memory(
                 shape=shape, depth=max(2, self.params.walks), init=[],
-                attrs={"ram_style": "distributed"})
-            write, read = storage.write_port(), storage.read_port(domain="comb")
+                attrs={"ram_style": self.params.walk_ram_style})
+            write, read = storage.write_port(), storage.read_port()
             size = shape.as_shape().size
             here = Signal(name=f"load_{name}")
             data = parts[name].as_value() if name in parts else self.loaded.bits[:size]

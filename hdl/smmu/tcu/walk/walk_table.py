@@ -27,7 +27,7 @@ PAGES, TABLES = len(PAGE_SHIFTS), len(TABLE_SHIFTS)
 class WalkTable(wiring.Component):
     """Fetch configurations and walk translation tables, `walks` requests at a time.
 
-    A walk is a request, a configuration and a context, all in LUT RAM. It mostly waits; an event
+    A walk is a request, a configuration and a context, all in RAM. It mostly waits; an event
     (start, descriptor, answer of a cache, decoded structure) wakes it for one step through a shared
     pipeline, which ends in one action: a read, a lookup, or the result. Since a walk waits for one
     event at a time, nothing in the pipeline ever stalls, and no queue overflows.
@@ -144,13 +144,13 @@ class WalkTable(wiring.Component):
         connect(m, actions.again, arbiter.again)
 
         # W0: the event. W1: with it, all that is known of its walk.
-        depth = max(2, params.walks)
+        depth, style = max(2, params.walks), {"ram_style": params.walk_ram_style}
         m.submodules.requests = requests = memory.Memory(
-            shape=TranslationRequest, depth=depth, init=[], attrs={"ram_style": "distributed"})
+            shape=TranslationRequest, depth=depth, init=[], attrs=style)
         m.submodules.contexts = contexts = memory.Memory(
-            shape=WalkContext, depth=depth, init=[], attrs={"ram_style": "distributed"})
-        request_write, request = requests.write_port(), requests.read_port(domain="comb")
-        context_write, context = contexts.write_port(), contexts.read_port(domain="comb")
+            shape=WalkContext, depth=depth, init=[], attrs=style)
+        request_write, request = requests.write_port(), requests.read_port()
+        context_write, context = contexts.write_port(), contexts.read_port()
         start = self.starts.payload
         m.d.comb += [
             request_write.en.eq(self.starts.valid & self.starts.ready),
@@ -162,27 +162,19 @@ class WalkTable(wiring.Component):
         ]
         valid = [Signal(name=f"valid{n}") for n in range(1, 5)]
         event1 = Signal(WalkEvent, reset_less=True)
-        request1 = Signal(TranslationRequest, reset_less=True)
-        context1 = Signal(WalkContext, reset_less=True)
-        config1 = [Signal.like(config, reset_less=True)
-                   for config in (rows.config0, rows.config1, rows.config2)]
         m.d.sync += [
             valid[0].eq(arbiter.o_valid),
             event1.eq(arbiter.o),
-            request1.eq(request.data),
-            context1.eq(context.data),
-            *(register.eq(config) for register, config in zip(
-                config1, (rows.config0, rows.config1, rows.config2))),
         ]
         m.d.comb += [
             decode.event.eq(event1),
-            decode.request.eq(request1),
-            decode.context.eq(context1),
-            decode.config0.eq(config1[0]),
-            decode.config1.eq(config1[1]),
-            decode.config2.eq(config1[2]),
-            self.remap_query.sid.eq(request1.sid),
-            self.remap_query.ipa.eq(context1.ipa[9:]),
+            decode.request.eq(request.data),
+            decode.context.eq(context.data),
+            decode.config0.eq(rows.config0),
+            decode.config1.eq(rows.config1),
+            decode.config2.eq(rows.config2),
+            self.remap_query.sid.eq(request.data.sid),
+            self.remap_query.ipa.eq(context.data.ipa[9:]),
         ]
 
         # W2 to W4.
@@ -221,12 +213,12 @@ class WalkTable(wiring.Component):
         # A configuration just decoded.
         m.d.comb += [
             filler.candidate.walk.eq(event1.walk),
-            filler.candidate.key.sid.eq(request1.sid),
-            filler.candidate.key.ssv.eq(request1.ssv),
-            filler.candidate.key.ssid.eq(Mux(request1.ssv, request1.ssid, 0)),
-            filler.candidate.config0.eq(config1[0]),
-            filler.candidate.config1.eq(config1[1]),
-            filler.candidate.config2.eq(config1[2]),
+            filler.candidate.key.sid.eq(request.data.sid),
+            filler.candidate.key.ssv.eq(request.data.ssv),
+            filler.candidate.key.ssid.eq(Mux(request.data.ssv, request.data.ssid, 0)),
+            filler.candidate.config0.eq(rows.config0),
+            filler.candidate.config1.eq(rows.config1),
+            filler.candidate.config2.eq(rows.config2),
             filler.confirm.eq(valid[1] & decoded.step.begin & ~decoded.hit),
             filler.marked.eq(self.marked),
             actions.hold.eq(filler.active),
