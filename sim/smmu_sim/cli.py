@@ -31,7 +31,8 @@ One VALUE        the whole structure as one number; short ones are padded
                  first; what stands before a colon (an address) and after #
                  is skipped. Binary: bytes as memory holds them. @- is the
                  standard input. What is all printable is taken for text;
-                 --format decides otherwise.
+                 --format decides otherwise. A path with a / or a . in it
+                 needs no @.
 
 The status is 0 if the words could be read, illegal or not, and 2 if not.
 """

@@ -39,6 +39,7 @@ def read_words(values, size, *, what, width=64, fmt="auto"):
     values
         Words, the low one first, missing ones 0; or one number longer than a word, which is the
         whole structure; or ``@FILE``, which may hold several structures (``@-``: standard input).
+        A path that can't be a number needs no ``@``.
     size, what
         The structure: its bits and its name.
     width
@@ -51,16 +52,23 @@ def read_words(values, size, *, what, width=64, fmt="auto"):
     most = max(1, size // width)
     if not values:
         raise WordsError(f"no value: expected up to {most} words of {width} bits for {what}")
-    if any(value.startswith("@") for value in values):
+    files = [value for value in values if value.startswith("@") or _is_path(value)]
+    if files:
         if len(values) > 1:
-            raise WordsError(f"{' '.join(values)!r}: expected @FILE alone")
-        return _from_file(values[0][1:], size, what, width, fmt)
+            raise WordsError(f"{' '.join(values)!r}: expected {files[0]} alone, if it is a file")
+        return _from_file(values[0].removeprefix("@"), size, what, width, fmt)
     if len(values) == 1:
         return [hexadecimal(values[0], size, f"{what} of {size} bits")]
     if len(values) > most:
         raise WordsError(f"{len(values)} words: expected at most {most} of {width} bits for {what}")
     return [_join([hexadecimal(value, width, f"word {n} of {what}")
                    for n, value in enumerate(values)], width)]
+
+
+def _is_path(value):
+    """Whether a value names a file: it has a separator or a suffix, or is one and no number."""
+    return bool(set(value) & {"/", "."} or set(value) - set(string.hexdigits + "xX_")
+                and Path(value).is_file())
 
 
 def _join(words, width):

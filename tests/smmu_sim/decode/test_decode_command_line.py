@@ -107,6 +107,16 @@ def test_standard_input(capsys, monkeypatch, tmp_path):
         assert run(capsys, "decode", "command", "@-")[1][0] == "command: CMD_SYNC"
 
 
+def test_a_path_needs_no_at_sign(capsys, tmp_path, monkeypatch):
+    (tmp_path / "dump").write_text("46 0")       # digits, but for the u
+    (tmp_path / "bad").write_text("30 0")        # digits alone: a number
+    monkeypatch.chdir(tmp_path)
+    for name in ("dump", "./dump", tmp_path / "dump"):
+        assert run(capsys, "decode", "command", name)[1][0] == "command: CMD_SYNC"
+    assert run(capsys, "decode", "command", "bad")[1][0] == "command: reserved opcode 0xad"
+    assert "TLBI_NSNH_ALL" in run(capsys, "decode", "command", "./bad")[1][0]
+
+
 @pytest.mark.parametrize("arguments, expected", [
     (["ste"], ["no value", "8 words of 64 bits", "STE"]),
     (["ste", "9", "xyz"], ["'xyz'", "word 1 of the STE", "hexadecimal"]),
@@ -115,7 +125,9 @@ def test_standard_input(capsys, monkeypatch, tmp_path):
     (["command", f"{1 << 128:x}"], ["128 bits", "129"]),
     (["pte", "1" * 17], ["64 bits"]),
     (["command", "@nowhere"], ["nowhere", "No such file"]),
-    (["command", "@nowhere", "1"], ["@FILE alone"]),
+    (["command", "@nowhere", "1"], ["@nowhere alone"]),
+    (["command", "1", "a/nowhere"], ["a/nowhere alone"]),
+    (["command", "a/nowhere"], ["a/nowhere", "No such file"]),
     (["ste", "9", "--set", "oas=45"], ["oas = 45", "32, 36"]),
     (["ste", "9", "--config", "huge"], ["'huge'", "default"]),
     (["pte", "3", "--level", "4"], ["4", "--level"]),
