@@ -69,6 +69,26 @@ def allowed(module, imported):
 
 
 MODULES = modules()
+# The host side, from the ground up: a part imports only what stands in a row above its own.
+FLOORS = (
+    {"linux_error", "memory", "fields", "prot"},
+    {"model", "table_tree", "process"},
+    {"backend", "pagetable", "irq", "decode"},
+    {"devices", "driver"},
+    {"machine", "iommu"},
+    {"vfio", "iommufd"},
+    {"vmm"},
+    {"scenarios"},
+    {"cli"},
+)
+FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
+# Plays files on a ModelBackend, which is made of the rest of the model.
+UPWARDS = {("smmu_sim.model.system", "smmu_sim.backend")}
+
+
+def part(module):
+    """Return the part of the host side that a module belongs to: its second name."""
+    return (module.split(".") + [""])[1]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -78,6 +98,15 @@ def test_imports_follow_the_table(module):
     for imported in imports(MODULES[module], everywhere=everywhere):
         if imported.split(".")[0] in ("smmu", "smmu_sim"):
             assert allowed(module, imported), f"{module} must not import {imported}"
+
+
+@pytest.mark.parametrize("module", [
+    name for name in MODULES if name.startswith("smmu_sim.") and part(name) in FLOOR])
+def test_no_part_of_the_host_side_imports_upwards(module):
+    for imported in imports(MODULES[module], everywhere=False):
+        if part(imported) in FLOOR and part(imported) != part(module):
+            assert (FLOOR[part(imported)] < FLOOR[part(module)]
+                    or (module, imported) in UPWARDS), f"{module} must not import {imported}"
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("smmu.")])
