@@ -1,4 +1,4 @@
-"""Attach a device, or one of its PASIDs, to a HWPT; replace; detach (HOST_API 5.4)."""
+"""Attach a device, or one of its PASIDs, to a HWPT; replace; detach (iommufd/device.c)."""
 
 from smmu_sim.iommufd import reserved_regions
 from smmu_sim.iommufd.constants import NO_PASID

@@ -1,4 +1,4 @@
-"""FAULT queue: page faults that wait for an answer of user space (HOST_API 5.8)."""
+"""FAULT queue: page faults that wait for an answer of user space (iommufd/eventq.c)."""
 
 from collections import deque
 from dataclasses import dataclass

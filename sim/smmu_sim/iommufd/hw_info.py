@@ -1,4 +1,4 @@
-"""IOMMU_GET_HW_INFO: the ID registers, raw (HOST_API 5.6)."""
+"""IOMMU_GET_HW_INFO: the ID registers, raw (iommufd/viommu.c)."""
 
 from smmu_sim.iommufd.constants import HWCapability, HWInfoFlag, HWInfoType
 from smmu_sim.iommufd.device import IOMMUFDDevice

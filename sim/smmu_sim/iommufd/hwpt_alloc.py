@@ -1,4 +1,4 @@
-"""IOMMU_HWPT_ALLOC (HOST_API 5.5), and HWPTs that attaching to an IOAS makes."""
+"""IOMMU_HWPT_ALLOC (iommufd/hw_pagetable.c), and HWPTs that attaching to an IOAS makes."""
 
 from smmu_sim.iommu.domain import Domain, DomainType
 from smmu_sim.iommufd.constants import DataType, HWPTFlag
@@ -99,7 +99,7 @@ def _make_nested(command, idev, viommu):
     """Return a HWPT of a guest's STE.
 
     EINVAL: the device is behind another SMMU, or data of another type or length. EOPNOTSUPP:
-    flags. EFAULT: the data. EIO: an STE that a guest must not have (HOST_API 5.5).
+    flags. EFAULT: the data. EIO: an STE that a guest must not have.
     Linux 7.0: iommufd_viommu_alloc_hwpt_nested, arm_vsmmu_alloc_domain_nested.
     """
     args = command.args

@@ -1,4 +1,4 @@
-"""IOMMU_HWPT_INVALIDATE: a guest's invalidations (HOST_API 5.6)."""
+"""IOMMU_HWPT_INVALIDATE: a guest's invalidations (iommufd/viommu.c)."""
 
 from smmu_sim.iommufd.constants import InvalidateType
 from smmu_sim.iommufd.hwpt import HWPTNested

@@ -1,4 +1,4 @@
-"""The ioctls of IOASes (HOST_API 5.3). Each takes the iommufd and the :class:`Command`."""
+"""The ioctls of IOASes (iommufd/ioas.c). Each takes the iommufd and the :class:`Command`."""
 
 from smmu_sim.iommufd.accounting import AccountMode
 from smmu_sim.iommufd.constants import MAX, MapFlag

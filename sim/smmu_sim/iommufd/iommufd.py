@@ -113,7 +113,7 @@ class IOMMUFD:
             Who calls; by default who opened the file.
 
         Raises :exc:`LinuxError`: ENOTTY for an unknown number, EFAULT, EINVAL, E2BIG for the
-        struct as such (HOST_API 5.1); else what each ioctl says. Nothing has changed then, but
+        struct as such; else what each ioctl says. Nothing has changed then, but
         for the counts that an ioctl reports even so.
         """
         process = process or self.process

@@ -1,4 +1,4 @@
-"""IOMMU_OPTION_SW_MSI_START and SIZE: where a user wants doorbells (HOST_API 2.2, 2.3).
+"""IOMMU_OPTION_SW_MSI_START and SIZE: where a user wants doorbells (patches of 2025).
 
 Linux 7.0 has neither. The "seed" form is that of the first posting, for the whole iommufd, with
 its flaws; the "strict" form is that of the last one, for each device.

@@ -1,4 +1,4 @@
-"""The objects of one iommufd: ids, references, life-times (HOST_API 5.10)."""
+"""The objects of one iommufd: ids, references, life-times (iommufd/main.c)."""
 
 from contextlib import contextmanager
 

@@ -1,4 +1,4 @@
-"""IOMMU_OPTION (HOST_API 2.2, 2.3, 5.3)."""
+"""IOMMU_OPTION (Linux 7.0; patches of January and October 2025)."""
 
 from smmu_sim.iommufd.accounting import AccountMode
 from smmu_sim.iommufd.constants import Option, OptionOp

@@ -1,4 +1,4 @@
-"""Doorbell pages of interrupts in the page tables of user space (HOST_API 2.4)."""
+"""Doorbell pages of interrupts in the page tables of user space (iommufd/driver.c)."""
 
 from typing import NamedTuple
 

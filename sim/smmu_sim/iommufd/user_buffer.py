@@ -1,4 +1,4 @@
-"""The argument of an ioctl: where it lies, and the rules by which it is read (HOST_API 5.1)."""
+"""The argument of an ioctl: where it lies, and the rules by which it is read (iommufd/main.c)."""
 
 from smmu_sim.linux_error import LinuxError
 

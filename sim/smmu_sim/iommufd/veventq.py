@@ -1,4 +1,4 @@
-"""VEVENTQ: events of a guest's devices, for the guest's event queue (HOST_API 5.7)."""
+"""VEVENTQ: events of a guest's devices, for the guest's event queue (iommufd/eventq.c)."""
 
 from collections import deque
 

@@ -1,4 +1,4 @@
-"""An iommufd in the place of a VFIO type 1 container: the ioctls below 0x80 (HOST_API 5.1)."""
+"""An iommufd in the place of a VFIO type 1 container: the ioctls below 0x80 (iommufd/main.c)."""
 
 from smmu_sim.iommufd.constants import MAX, PAGE_SIZE, VFIOIOASOp
 from smmu_sim.iommufd.ioas import IOAS

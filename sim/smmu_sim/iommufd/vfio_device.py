@@ -1,4 +1,4 @@
-"""The character device of one VFIO device: bind to an iommufd, attach, detach (HOST_API 5.4)."""
+"""The character device of one VFIO device: bind to an iommufd, attach, detach."""
 
 from smmu_sim.iommufd import attach
 from smmu_sim.iommufd.constants import NO_PASID

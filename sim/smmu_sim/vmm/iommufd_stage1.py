@@ -21,7 +21,7 @@ _WORD = (1 << 64) - 1
 class IOMMUFDStage1:
     """Nested translation through VIOMMU, VDEVICE, nested HWPTs, VEVENTQ and FAULT queue.
 
-    The order of calls is that of a monitor that boots (HOST_API 5.10): :meth:`map` the guest's
+    The order of calls is that of a monitor that boots: :meth:`map` the guest's
     memory, then :meth:`add_device` for each device, whose first one makes the parent and the
     virtual IOMMU.
 

@@ -1,4 +1,4 @@
-"""Guest PASID bind on an SMMUv3: scenario 31, with a device that reads and writes."""
+"""Guest PASID bind on an SMMUv3, with a device that reads and writes."""
 
 import pytest
 

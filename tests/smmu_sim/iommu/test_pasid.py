@@ -1,4 +1,4 @@
-"""PASIDs beside the RID: scenario 29, every error, rollback."""
+"""PASIDs beside the RID: who uses which CD, every error, rollback."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def unmanaged(host, device, phys, **options):
     return domain
 
 
-# --- scenario 29 ---------------------------------------------------------------------------------
+# --- who uses which CD ----------------------------------------------------------------------------
 
 def test_a_pasid_and_the_rid_have_domains_of_their_own(host):
     device = host.device(ssid_bits=8)

@@ -1,4 +1,4 @@
-"""Bind, attach, replace and detach devices (HOST_API 5.4)."""
+"""Bind, attach, replace and detach devices (iommufd/device.c)."""
 
 import pytest
 from smmu_sim.iommufd import attach

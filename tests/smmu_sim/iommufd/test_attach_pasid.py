@@ -1,4 +1,4 @@
-"""Attach, replace and detach PASIDs (HOST_API 5.4)."""
+"""Attach, replace and detach PASIDs (iommufd/device.c)."""
 
 import pytest
 from smmu_sim.iommufd import attach

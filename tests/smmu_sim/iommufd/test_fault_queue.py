@@ -1,4 +1,4 @@
-"""FAULT queue: stalls, answered by user space (HOST_API 5.8)."""
+"""FAULT queue: stalls, answered by user space (iommufd/eventq.c)."""
 
 import pytest
 from smmu_sim.backend import Transaction

@@ -1,4 +1,4 @@
-"""HWPT_ALLOC: paging ones, and a guest's STEs (HOST_API 5.5)."""
+"""HWPT_ALLOC: paging ones, and a guest's STEs (iommufd/hw_pagetable.c)."""
 
 import pytest
 from smmu.formats.core import unpack

@@ -1,4 +1,4 @@
-"""IOAS: map, copy, unmap (HOST_API 5.3)."""
+"""IOAS: map, copy, unmap (iommufd/ioas.c)."""
 
 import pytest
 

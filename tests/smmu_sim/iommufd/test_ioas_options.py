@@ -1,4 +1,4 @@
-"""IOAS: ranges, options, files, who pays (HOST_API 5.3)."""
+"""IOAS: ranges, options, files, who pays (iommufd/ioas.c)."""
 
 import pytest
 from smmu_sim.iommufd import MemoryFile

@@ -1,4 +1,4 @@
-"""Ids, references, tombstones, and what closing files does (HOST_API 5.10)."""
+"""Ids, references, tombstones, and what closing files does (iommufd/main.c)."""
 
 VSTE_BYPASS = (1 | 4 << 1, 0)
 GUEST_RAM = 0x8_8000_0000

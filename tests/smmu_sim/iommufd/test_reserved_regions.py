@@ -1,4 +1,4 @@
-"""Reserved regions at attach (HOST_API 2.5)."""
+"""Reserved regions at attach (iommufd/io_pagetable.c)."""
 
 import pytest
 from smmu_sim.iommu import ReservedRegion, ResvType

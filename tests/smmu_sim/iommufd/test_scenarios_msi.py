@@ -1,4 +1,4 @@
-"""Doorbells and interrupts from end to end: scenarios 10 to 18, 28 and 36 of HOST_API chapter 8."""
+"""Doorbells and interrupts from end to end."""
 
 import pytest
 from smmu_sim.iommu import ReservedRegion, ResvType

@@ -1,4 +1,4 @@
-"""A guest's stage 1, commands and faults: scenarios 23 to 27 and 35 of HOST_API chapter 8."""
+"""A guest's stage 1, commands and faults, from end to end."""
 
 import pytest
 from smmu.formats.commands import COMMANDS, Opcode

@@ -1,4 +1,4 @@
-"""Doorbell pages in page tables of user space, and the window that they lie in (HOST_API 2)."""
+"""Doorbell pages in page tables of user space, and the window that they lie in."""
 
 import pytest
 from smmu_sim.iommu import ReservedRegion, ResvType

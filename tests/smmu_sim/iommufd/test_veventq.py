@@ -1,4 +1,4 @@
-"""VEVENTQ: a guest's events (HOST_API 5.7)."""
+"""VEVENTQ: a guest's events (iommufd/eventq.c)."""
 
 import pytest
 from smmu_sim.backend import Transaction

@@ -1,4 +1,4 @@
-"""VIOMMU, VDEVICE, HWPT_INVALIDATE, GET_HW_INFO (HOST_API 5.6)."""
+"""VIOMMU, VDEVICE, HWPT_INVALIDATE, GET_HW_INFO (iommufd/viommu.c)."""
 
 import pytest
 from smmu.formats.commands import COMMANDS, Opcode

@@ -20,7 +20,7 @@ def index(value):
 
 
 @pytest.mark.parametrize("generation", ["v3", "V10", "V15"])
-def test_21_the_ring_overflows(guest, refused, generation):
+def test_the_ring_overflows(guest, refused, generation):
     w = guest(generation)
     fds, (eventfd,) = w.eventfds(1)
     w.set_irqs(w.vfio, fds, index=5)
@@ -38,7 +38,7 @@ def test_21_the_ring_overflows(guest, refused, generation):
     assert w.head(w.vfio) == 99 and eventfd.count == 611 and len(w.vfio.faults.lost) == 2
 
 
-def test_21_v8_wants_to_be_told_the_version_first(guest):
+def test_v8_wants_to_be_told_the_version_first(guest):
     w = guest("V8")
     fds, (eventfd,) = w.eventfds(1)
     w.set_irqs(w.vfio, fds, index=5)
@@ -59,7 +59,7 @@ def test_21_v8_wants_to_be_told_the_version_first(guest):
 # --- 22: transcoding ------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("generation", ALL)
-def test_22_a_translation_fault_becomes_a_record(guest, generation):
+def test_a_translation_fault_becomes_a_record(guest, generation):
     w = guest(generation)
     if generation == "V8":
         w.vfio.write(10 << OFFSET_SHIFT, index(1))
@@ -75,14 +75,14 @@ def test_22_a_translation_fault_becomes_a_record(guest, generation):
 
 
 @pytest.mark.parametrize("generation", ["v3", "V10", "V15"])
-def test_22_faults_of_stage_2_are_the_hosts(guest, generation):
+def test_faults_of_stage_2_are_the_hosts(guest, generation):
     w = guest(generation)
     w.guest.stage1.map(0xDEAD_0000, 0x7000_0000, 0x1000)
     assert not w.vfio.function.write(0xDEAD_0000, bytes(8)).ok
     assert w.events() == [(EventType.F_TRANSLATION, 2)] and w.head(w.vfio) == 0
 
 
-def test_22_a_write_without_permission(guest):
+def test_a_write_without_permission(guest):
     w = guest()
     w.guest.stage1.map(0xDEAD_0000, BUFFER, 0x1000, Prot(write=False))
     assert not w.vfio.function.write(0xDEAD_0008, bytes(8), priv=True).ok
@@ -91,7 +91,7 @@ def test_22_a_write_without_permission(guest):
     assert struct.unpack("<IIIIIIQQ", record[:40]) == (1, 0, 6, 2, 0, 2 | 8, 0xDEAD_0008, 0)
 
 
-def test_22_a_bad_cd_reaches_the_guest(guest):
+def test_a_bad_cd_reaches_the_guest(guest):
     w = guest()
     w.guest.memory.write(CD, bytes(64))
     w.driver.issue([])

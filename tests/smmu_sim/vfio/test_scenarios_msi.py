@@ -166,7 +166,7 @@ def test_9_one_domain_has_one_doorbell_since_v7(guest, generation):
 
 @pytest.mark.parametrize("generation, accepted", [
     ("v3", True), ("V8", False), ("V10", False), ("V15", False)])
-def test_10_a_hardware_msi_region(world, refused, generation, accepted):
+def test_a_hardware_msi_region(world, refused, generation, accepted):
     w = world(generation)
     region = ReservedRegion(0xFEE0_0000, 0x10_0000, ResvType.MSI)
     vfio = w.add(resv_regions=[region])

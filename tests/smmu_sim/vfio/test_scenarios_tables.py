@@ -14,7 +14,7 @@ CD, ASID, BUFFER = 0x4000_1000, 0x21, 0x4400_0000
 # --- 19: life cycle of the table ------------------------------------------------------------------
 
 @pytest.mark.parametrize("generation", ALL)
-def test_19_life_of_the_table(guest, refused, generation):
+def test_life_of_the_table(guest, refused, generation):
     w = guest(generation, table=False)
     function = w.vfio.function
     assert w.ste()["Config"] == STEConfig.S2_TRANS and function.read(BUFFER, 8).ok
@@ -41,7 +41,7 @@ def test_19_life_of_the_table(guest, refused, generation):
     assert w.ste()["Config"] == left
 
 
-def test_19_the_words_of_an_ste_in_use_are_never_mixed(guest):
+def test_the_words_of_an_ste_in_use_are_never_mixed(guest):
     w = guest(table=False)
     addr, seen = w.driver.stream_table.find(0x42), []
     handle = w.memory.observe(range(addr, addr + 64), lambda at, data, _: seen.append(
@@ -59,7 +59,7 @@ RANGE = {"cache": 1, "granularity": 2, "flags": 6, "archid": ASID, "addr": 0x1_0
 
 
 @pytest.mark.parametrize("generation, ril", [("V8", 1), ("V10", 1), ("V15", 0)])
-def test_20_one_command_for_each_page(guest, generation, ril):
+def test_one_command_for_each_page(guest, generation, ril):
     w = guest(generation)
     w.driver.features = replace(w.driver.features, RIL=bool(ril))
     w.commands()
@@ -70,7 +70,7 @@ def test_20_one_command_for_each_page(guest, generation, ril):
     assert all((f["VMID"], f["ASID"], f["Leaf"]) == (w.domain.hw.vmid, ASID, 1) for _, f in tlbi)
 
 
-def test_20_one_range_command(guest):
+def test_one_range_command(guest):
     w = guest("V15")
     w.commands()
     w.invalidate(**RANGE)
@@ -80,7 +80,7 @@ def test_20_one_range_command(guest):
     assert fields["Address"] == 0x10 and fields["VMID"] == w.domain.hw.vmid
 
 
-def test_20_other_granularities(guest, refused):
+def test_other_granularities(guest, refused):
     w = guest("V15")
     w.commands()
     w.invalidate(cache=1, granularity=1, flags=2, archid=ASID)
@@ -90,7 +90,7 @@ def test_20_other_granularities(guest, refused):
 
 
 @pytest.mark.parametrize("generation", ALL)
-def test_20_what_a_guest_unmaps_is_gone_after_its_invalidation(guest, generation):
+def test_what_a_guest_unmaps_is_gone_after_its_invalidation(guest, generation):
     w = guest(generation)
     function = w.vfio.function
     w.guest.stage1.map(0x1_0000, BUFFER, 0x1_0000)
