@@ -8,6 +8,18 @@ MHZ     ?=
 VECTORS ?=
 BACKEND ?= rtl
 ARGS    ?=
+KERNEL  ?= 6.1
+VARIANT ?= default
+CPUS    ?= 2
+MSI     ?=
+RECORD  ?=
+WAVES   ?=
+
+# `make linux SHELL=1` asks for a shell in the guest; for make it is the shell of its recipes.
+ifeq ($(SHELL),1)
+override SHELL := /bin/sh
+GUEST_SHELL    := 1
+endif
 
 # python3.11 if there is one: the pins below it were tried with it.
 PYTHON3 ?= $(shell command -v python3.11 || command -v python3)
@@ -22,7 +34,7 @@ export YOWASP_CACHE_DIR := $(CURDIR)/.venv/yowasp
 SETUP := .venv/setup.stamp
 SYNTH := .venv/synth.stamp
 
-.PHONY: help setup test run verilog replay bench fuzz soak synth lint docs clean
+.PHONY: help setup test run verilog replay bench fuzz soak linux synth lint docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -76,6 +88,11 @@ fuzz: $(SETUP) ## random systems, RTL against the model; ARGS="--count 5000"
 
 soak: $(SETUP) ## two guests alike at random work; BACKEND=model, ARGS="--count 50000"
 	$(PYTHON) -m smmu_sim.vmm --backend "$(BACKEND)" --config "$(CONFIG)" --set "$(SET)" $(ARGS)
+
+linux: $(SETUP) ## boot an unmodified Linux; KERNEL=7 VARIANT=lazy MSI=1 WAVES=1 RECORD=1 SHELL=1
+	$(PYTHON) -m smmu_sim.live --backend "$(BACKEND)" --config "$(CONFIG)" --set "$(SET)" \
+	  --kernel "$(KERNEL)" --variant "$(VARIANT)" --cpus "$(CPUS)" $(if $(MSI),--msi) \
+	  $(if $(RECORD),--record) $(if $(WAVES),--waves) $(if $(GUEST_SHELL),--shell) $(ARGS)
 
 synth: $(SYNTH) ## size and clock on an ECP5; BLOCK=tlb for one block, MHZ= the clock to ask for
 	$(PYTHON) -m smmu.tools.synth --config "$(CONFIG)" --set "$(SET)" \

@@ -1,0 +1,1 @@
+"""Virtio devices whose every access to memory goes through a backend."""

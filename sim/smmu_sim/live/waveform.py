@@ -1,0 +1,132 @@
+"""Waveforms of chosen moments of a recorded run: its first CMD_SYNC, and its first fault.
+
+The simulation of a whole boot would fill a disk with its waveform. So a moment is cut out of the
+trace: memory and registers as they were, then the one step, on the same core with cold caches. With
+MSIs the first fault ends with the first MSI of the event queue.
+"""
+
+import gzip
+import json
+from pathlib import Path
+
+from smmu.formats.commands import CommandHeader, Opcode
+from smmu.formats.core import plain
+from smmu.formats.registers import BY_NAME, CMDQ_BASE, CR0
+from smmu_sim import waves
+from smmu_sim.backend import Transaction
+from smmu_sim.memory import Memory
+
+__all__ = ["draw", "moments", "play_in_simulation"]
+
+_CR0, _IRQ_CTRL, _CMDQ_PROD, _CMDQ_CONS, _CMDQ_BASE, _EVENTQ_PROD = (
+    BY_NAME[name].offset for name in (
+        "CR0", "IRQ_CTRL", "CMDQ_PROD", "CMDQ_CONS", "CMDQ_BASE", "EVENTQ_PROD"))
+_COMMAND_BYTES = 16
+_CLOCKS_AROUND = 12
+
+
+class _State:
+    """Memory and registers as they are at one place of a trace."""
+
+    def __init__(self):
+        self.memory, self.registers, self.changes = Memory(), {}, []
+
+    def follow(self, step):
+        for addr, octets in step.get("mem", ()):
+            self.memory.poke(addr, bytes.fromhex(octets))
+            self.changes.append([addr, octets])
+        if "reg" in step:
+            _, offset, value = step["reg"]
+            self.registers[offset] = value
+
+    def moment(self, step):
+        """Return what :func:`play_in_simulation` needs for one step from here."""
+        prod = self.registers.get(_CMDQ_PROD, 0)
+        registers = self.registers | {_CMDQ_PROD: prod, _CMDQ_CONS: prod, _EVENTQ_PROD: 0}
+        last = [offset for offset in (_IRQ_CTRL, _CR0) if offset in registers]
+        order = [offset for offset in registers if offset not in last] + last
+        return {"mem": self.changes[:], "step": step,
+                "regs": [[offset, registers[offset]] for offset in order]}
+
+    def publishes_sync(self, step):
+        """Whether a step writes CMDQ_PROD, and a CMD_SYNC becomes visible."""
+        if "reg" not in step or step["reg"][1] != _CMDQ_PROD \
+                or not plain(CR0).CMDQEN(self.registers.get(_CR0, 0)):
+            return False
+        base = self.registers.get(_CMDQ_BASE, 0) | self.registers.get(_CMDQ_BASE + 4, 0) << 32
+        start = plain(CMDQ_BASE).ADDR(base) << 5
+        mask = (1 << plain(CMDQ_BASE).LOG2SIZE(base)) - 1
+        first, end = self.registers.get(_CMDQ_PROD, 0), step["reg"][2]
+        return any(plain(CommandHeader).Op(int.from_bytes(
+            self.memory.peek(start + _COMMAND_BYTES * (index & mask), _COMMAND_BYTES),
+            "little")) == Opcode.CMD_SYNC for index in range(first, max(first, end)))
+
+
+def moments(trace):
+    """Return ``{"cmd-sync": ..., "fault": ...}`` of a trace; what did not happen is left out."""
+    with gzip.open(trace, "rt") as file:
+        scenario = json.loads(file.read().splitlines()[1])
+    found, state = {}, _State()
+    for step in scenario["steps"]:
+        if "cmd-sync" not in found and state.publishes_sync(step):
+            found["cmd-sync"] = state.moment(step)
+        if "fault" not in found and step.get("event"):
+            found["fault"] = state.moment(step)
+        state.follow(step)
+    return found
+
+
+def play_in_simulation(backend, report, moment, windows):
+    """Inside the simulation: bring the core to a moment, do the step; its times in ns.
+
+    ``moment`` is the path of a file with one of :func:`moments`, as JSON.
+    """
+    from cocotb.utils import get_sim_time
+
+    moment = json.loads(Path(moment).read_text())
+    backend.memory.windows = [tuple(window) for window in windows]
+    for addr, octets in moment["mem"]:
+        backend.memory.poke(addr, bytes.fromhex(octets))
+    for offset, value in moment["regs"]:
+        backend.write32(offset, value)
+        backend.idle()
+    step, start = moment["step"], get_sim_time("ns")
+    if "reg" in step:
+        backend.write32(*step["reg"][1:])
+    else:
+        dma = step["dma"]
+        backend.dma(Transaction(
+            sid=dma["sid"], addr=dma["iova"], write=dma["write"], length=dma["len"],
+            data=bytes(dma["len"]) if dma["write"] else None))
+    backend.idle()
+    return [start, get_sim_time("ns")]
+
+
+def draw(trace, layout, config, settings, folder):
+    """Simulate each moment of a trace; write VCD and GTKWave save file; ``{what: path}``."""
+    from smmu_sim.bench.core import build_core, run_host
+    from smmu_sim.run.rtl import groups
+
+    build = build_core(config, settings, waves=True)
+    names = waves.enum_names("".join(path.read_text() for path in build.folder.glob("*.v")))
+    files = {}
+    for name, moment in moments(trace).items():
+        place = Path(folder) / f"{name}.json"
+        place.write_text(json.dumps(moment))
+        (start, end), run = run_host(
+            build, play_in_simulation, {"moment": str(place), "windows": layout.windows},
+            config=config, settings=settings, waves=True, name=f"live-{name}")
+        place.unlink()
+        vcd, gtkw = (Path(folder) / f"{name}.{suffix}" for suffix in ("vcd", "gtkw"))
+        _cut(run / "dump.vcd", vcd, start, end)
+        waves.write_gtkw(gtkw, vcd, groups(waves.Recording(vcd), names), names)
+        files[f"waveform of the first {name}"] = vcd
+    return files
+
+
+def _cut(dump, target, start, end):
+    from smmu_sim.bench.runner import CLOCK_NS
+
+    scale, margin = waves.ticks_per_ns(dump), _CLOCKS_AROUND * CLOCK_NS
+    waves.cut(dump, target, int(start - margin) * scale, int(end + margin) * scale)
+    dump.unlink()
