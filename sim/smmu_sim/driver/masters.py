@@ -27,7 +27,7 @@ class Master:
         It is a PCI function.
     hw_msi, msi_domain
         For the guest MSI bindings of 2019 to 2021: its MSIs bypass the SMMU; the interrupt
-        controller that they go to.
+        controller that they go to. An IOMMU core's :class:`Device` sets both.
 
     Attributes
     ----------

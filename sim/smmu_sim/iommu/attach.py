@@ -2,7 +2,6 @@
 
 from smmu_sim.iommu.domain import DomainType
 from smmu_sim.iommu.group import Attachment
-from smmu_sim.iommu.guest_msi import check_nesting_attach
 from smmu_sim.linux_error import LinuxError
 
 __all__ = ["attach_device", "attach_group", "attach_group_handle", "attach_handle",
@@ -26,15 +25,14 @@ def group_of(device):
 def set_device_domain(device, domain):
     """Attach one device; on an error it keeps what it had. Linux 7.0: __iommu_device_set_domain.
 
-    EINVAL: it would block a device that firmware wants mapped one to one; or a rule of nesting
-    domains forbids it. ENODEV: an address space of a process, which only a PASID can have. What
-    the driver refuses is passed on, EINVAL for a domain of another SMMU for example.
+    EINVAL: it would block a device that firmware wants mapped one to one. ENODEV: an address
+    space of a process, which only a PASID can have. What the driver refuses is passed on: EINVAL
+    for a domain of another SMMU, or where a rule of nesting domains forbids it, for example.
     """
     if domain.type is DomainType.SVA:
         raise LinuxError("ENODEV", "an SVA domain cannot be attached without a PASID")
     if device.require_direct and domain.type is DomainType.BLOCKED:
         raise LinuxError("EINVAL", f"firmware wants memory of {device.name} mapped one to one")
-    check_nesting_attach(domain, device)
     device.driver.attach(device.master, domain.hw)
     domain.finalised = True
 

@@ -1,6 +1,6 @@
 """A device as the IOMMU core knows it."""
 
-from smmu_sim.iommu.reserved import device_regions
+from smmu_sim.iommu.reserved import ResvType, device_regions
 
 __all__ = ["Device"]
 
@@ -49,6 +49,8 @@ class Device:
         self.resv_regions = device_regions(resv_regions)
         self.max_pasids = max_pasids
         self.msi_domain, self.isolated_msi = msi_domain, isolated_msi
+        master.msi_domain = msi_domain
+        master.hw_msi = any(region.type is ResvType.MSI for region in self.resv_regions)
         self.is_vf, self.pri, self.cache_coherent = is_vf, pri, cache_coherent
         self.rid, self.dma_mask = rid, dma_mask
         self.group = None

@@ -1,4 +1,4 @@
-"""Doorbells of a guest with a stage 1 of its own: bindings of its IOVAs, and attach rules.
+"""Doorbells of a guest with a stage 1 of its own: bindings of its IOVAs.
 
 Linux's series "SMMUv3 Nested Stage Setup" of 2019 to 2021: RFC v3 (G1), V8, V15 and V16.
 """
@@ -8,12 +8,10 @@ from typing import NamedTuple
 
 from smmu_sim.driver.generations import check_generation
 from smmu_sim.iommu.cookies import MSIPage
-from smmu_sim.iommu.reserved import ResvType
 from smmu_sim.linux_error import LinuxError
 from smmu_sim.prot import Prot
 
-__all__ = ["GuestMSIBinding", "NestedMSICookie", "bind_guest_msi",
-           "check_nesting_attach", "nests", "unbind_guest_msi"]
+__all__ = ["GuestMSIBinding", "NestedMSICookie", "bind_guest_msi", "nests", "unbind_guest_msi"]
 
 _PROT = {"G1": Prot(read=False, execute=True, memory="device"),
          "V8": Prot(read=False, execute=True, memory="device"),
@@ -179,21 +177,3 @@ def unbind_guest_msi(domain, iova, generation=None):
     except LinuxError:
         return
     cookie.unbind(domain, iova)
-
-
-def check_nesting_attach(domain, device):
-    """Apply the rules for devices of a nesting domain.
-
-    EINVAL: since v7, their interrupts go to different controllers; since v8, the doorbell of the
-    device is not translated.
-    """
-    if domain.generation in (None, "G1"):
-        return
-    others = [other for group in domain.groups for other in group.devices]
-    if domain.generation != "V16" and device.msi_domain is not None:
-        for other in others:
-            if other.msi_domain not in (None, device.msi_domain):
-                raise LinuxError("EINVAL", f"{device.name} and {other.name} of one nesting domain "
-                                           "have different MSI controllers")
-    if any(region.type is ResvType.MSI for region in device.resv_regions):
-        raise LinuxError("EINVAL", f"the doorbell of {device.name} is not translated")

@@ -58,14 +58,13 @@ class Host:
                                              f"{what}")
 
     def add(self, sid=0x42, name=None, *, its=0, vectors=64, ssid_bits=0, can_stall=False,
-            resv_regions=(), isolated_msi=True, hw_msi=False):
+            resv_regions=(), isolated_msi=True):
         """Plug in a device and probe it; return (its function, the core's :class:`Device`)."""
         name = name or f"device {sid:#x}"
         function = self.machine.new_function(sid, name, vectors=vectors)
         irqs = self.irqs[its]
         device = Device(
-            name, Master(name, [sid], ssid_bits=ssid_bits, can_stall=can_stall, hw_msi=hw_msi,
-                         msi_domain=irqs, pci=not can_stall),
+            name, Master(name, [sid], ssid_bits=ssid_bits, can_stall=can_stall, pci=not can_stall),
             self.driver, resv_regions=resv_regions, msi_domain=irqs, rid=sid & 0xFFFF,
             isolated_msi=isolated_msi, max_pasids=1 << ssid_bits if ssid_bits else 0)
         with self.world.quietly(f"{name} is probed: its own group, a default domain for DMA"):

@@ -1,5 +1,6 @@
 """Who may use a group: owners, kernel drivers, and the type of the default domain."""
 
+from smmu_sim.driver import Master
 from smmu_sim.iommu import Device, DomainType, ReservedRegion, ResvType
 from smmu_sim.machine import Machine
 
@@ -54,7 +55,8 @@ def test_the_same_owner_takes_all_devices_of_a_group(host, fails):
     first = host.device(A)
     second = host.device(B, group=first.group)
     fails("EINVAL", host.iommu.claim_device_dma_owner, first, None)
-    fails("ENODEV", host.iommu.claim_device_dma_owner, Device("x", None, None), "iommufd")
+    unknown = Device("x", Master("x", [9]), None)
+    fails("ENODEV", host.iommu.claim_device_dma_owner, unknown, "iommufd")
     host.iommu.claim_device_dma_owner(first, "iommufd")
     host.iommu.claim_device_dma_owner(second, "iommufd")
     fails("EPERM", host.iommu.claim_device_dma_owner, second, "another")

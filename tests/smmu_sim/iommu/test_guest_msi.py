@@ -7,7 +7,7 @@ from smmu_sim.iommu import GuestMSIBinding, ReservedRegion, ResvType
 from smmu_sim.machine import Machine
 from smmu_sim.prot import Prot
 
-A, B = Machine.DEVICE_A, Machine.DEVICE_B
+A, B, C = Machine.DEVICE_A, Machine.DEVICE_B, 0x52
 DOORBELL, DOORBELL_1 = 0x2021_0040, 0x2031_0040
 GIOVA, GDB = 0xFFFF_0000, 0x0809_0000      # the guest's doorbell
 GIOVA_B, GDB_B = 0xFFFE_0000, 0x080B_0000
@@ -128,11 +128,10 @@ def test_scenario_9_later_ones_allow_one_controller(host, fails, make_guest):
 def test_v16_keeps_only_the_rule_of_untranslated_doorbells(host, fails, make_guest):
     first = host.device(A)
     guest = make_guest(host, first, "V16", cookie=False)
-    second = host.device(B, its=1)
-    host.iommu.attach_device(guest.domain, second)
-    host.iommu.detach_device(guest.domain, second)
-    second.resv_regions[:] = [ReservedRegion(0xFEE0_0000, 0x10_0000, ResvType.MSI)]
-    fails("EINVAL", host.iommu.attach_device, guest.domain, second)
+    host.iommu.attach_device(guest.domain, host.device(B, its=1))
+    untranslated = host.device(
+        C, resv_regions=[ReservedRegion(0xFEE0_0000, 0x10_0000, ResvType.MSI)])
+    fails("EINVAL", host.iommu.attach_device, guest.domain, untranslated)
 
 
 def test_a_device_without_a_controller_may_join(host, make_guest):

@@ -233,7 +233,7 @@ def hw_msi_region(world):
     region = ReservedRegion(0xFEE0_0000, 0x10_0000, ResvType.MSI)
     world.step("Given a device with a reserved region of type MSI at 0xfee0_0000")
     host = Host(world)
-    function, device = host.add(DEVICE, resv_regions=[region], hw_msi=True)
+    function, device = host.add(DEVICE, resv_regions=[region])
     world.expect("it has no SW_MSI window",
                  [each.type for each in host.iommu.get_resv_regions(device)], [ResvType.MSI])
     before = host.iommu.domain_of(device)
