@@ -56,13 +56,14 @@ class Params:
     gran64k: int = 1
     # Sizes
     utlb_entries: int = 16       # micro-TLB entries of each direction of each port
+    utlb_contexts: int = 8       # (StreamID, SubstreamID) that have entries there at a time
     tlb_entries: int = 2048      # main TLB
     tlb_ways: int = 4
     walk_cache_entries: int = 512  # stage-1 and stage-2 table pointers
     walk_cache_ways: int = 2
     cfg_entries: int = 64        # configuration cache (STE + CD)
     walks: int = 16              # walks in flight
-    walk_block_ram: int = 0      # 1: their records lie in block RAM: fewer LUTs, a slower clock
+    block_records: int = 0       # 1: requests and walks lie in block RAM: fewer LUTs, slower clock
     slots: int = 16              # parked transactions of each direction of each port
     write_buffer_beats: int = 512  # 0: writes leave in order
     remap_entries: int = 16      # MSI doorbell remap
@@ -153,9 +154,9 @@ class Params:
         return 16 if self.vmid16 else 8
 
     @property
-    def walk_ram_style(self):
-        """Where synthesis puts the records of walks: the attribute `ram_style`."""
-        return "block" if self.walk_block_ram else "distributed"
+    def record_ram_style(self):
+        """Where synthesis puts what is kept of requests and walks: the attribute `ram_style`."""
+        return "block" if self.block_records else "distributed"
 
     @property
     def tlb_sets(self):
@@ -187,7 +188,7 @@ _VALUES = {
     "id_width": (range(1, 9), "AXI ID bits"),
     **dict.fromkeys(("s1p", "s2p", "cohacc", "hyp", "asid16", "msi", "vmid16", "cd2l",
                      "term_model", "attr_perms_ovr", "attr_types_ovr", "had", "xnx", "fwb",
-                     "gran4k", "gran16k", "gran64k", "walk_block_ram"), _BIT),
+                     "gran4k", "gran16k", "gran64k", "block_records"), _BIT),
     "ttendian": ((0, 2), "IDR0.TTENDIAN: mixed or little-endian; 1 is reserved, big-endian only "
                          "is not in this version"),
     "stall_model": ((1,), "IDR0.STALL_MODEL: stalls are not in this version"),
@@ -200,6 +201,7 @@ _VALUES = {
     "bbml": ((1, 2), "IDR3.BBML >= 1 from SMMUv3.2"),
     "oas": ((32, 36, 40, 42, 44, 48), "IDR5.OAS in bits; 52 and 56 are not in this version"),
     "utlb_entries": (_powers(2, 64), "a power of two"),
+    "utlb_contexts": (range(1, 33), "a bit of every entry each"),
     "tlb_entries": (_powers(4, 65536), "a power of two"),
     "tlb_ways": (_powers(1, 8), "a power of two"),
     "walk_cache_entries": (_powers(4, 65536), "a power of two"),
@@ -214,8 +216,8 @@ _VALUES = {
 
 CONFIGS = {
     "default": Params(),
-    "small": Params(sidsize=8, ssidsize=0, utlb_entries=8, tlb_entries=512, walks=8,
-                    cfg_entries=16, slots=4, write_buffer_beats=0, remap_entries=4,
-                    tlb_ways=2, walk_cache_entries=256, walk_cache_ways=1, walk_block_ram=1),
+    "small": Params(sidsize=8, ssidsize=0, utlb_entries=8, utlb_contexts=4, tlb_entries=512,
+                    walks=8, cfg_entries=16, slots=4, write_buffer_beats=0, remap_entries=4,
+                    tlb_ways=1, walk_cache_entries=256, walk_cache_ways=1, block_records=1),
     "server": Params(ports=4, id_width=8, utlb_entries=32),
 }

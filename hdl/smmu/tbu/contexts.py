@@ -6,9 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from smmu.payloads import ContextTag, Invalidation, World
 
-__all__ = ["CONTEXTS", "ContextTable", "context_key", "lowest"]
-
-CONTEXTS = 8
+__all__ = ["ContextTable", "context_key", "lowest"]
 
 
 def lowest(bits):
@@ -35,15 +33,15 @@ class ContextTable(wiring.Component):
     Members
     -------
     key : :py:`In(context_key(params))`
-    named : :py:`Out(CONTEXTS)`
+    named : :py:`Out(params.utlb_contexts)`
         The context with this key, if it stays; with ``is_cfgi`` all that a CFGI of it names.
     is_cfgi, any_sid : :py:`In(1)`
         Only the StreamID counts; nothing counts.
-    invalidation, matched : :py:`In(Invalidation)`, :py:`Out(CONTEXTS)`
+    invalidation, matched : :py:`In(Invalidation)`, :py:`Out(params.utlb_contexts)`
         What a TLBI names.
-    compared : :py:`In(CONTEXTS)`
+    compared : :py:`In(params.utlb_contexts)`
         What was named for the fill or the CFGI that is carried out.
-    place : :py:`Out(CONTEXTS)`
+    place : :py:`Out(params.utlb_contexts)`
         One-hot: the context of ``compared``, or the one to be replaced.
     is_new : :py:`Out(1)`
         ``place`` is to be replaced: its entries must go.
@@ -51,26 +49,27 @@ class ContextTable(wiring.Component):
         Write ``place`` if it is new.
     do_remove : :py:`In(1)`
         Remove ``compared``.
-    changed : :py:`Out(CONTEXTS)`
+    changed : :py:`Out(params.utlb_contexts)`
         Contexts which will not be what they were.
     """
 
     def __init__(self, params):
-        self._key = context_key(params)
+        self._key, self._count = context_key(params), params.utlb_contexts
+        count = self._count
         super().__init__({
-            "key": In(self._key), "is_cfgi": In(1), "any_sid": In(1), "named": Out(CONTEXTS),
-            "invalidation": In(Invalidation), "matched": Out(CONTEXTS), "compared": In(CONTEXTS),
-            "place": Out(CONTEXTS), "is_new": Out(1),
+            "key": In(self._key), "is_cfgi": In(1), "any_sid": In(1), "named": Out(count),
+            "invalidation": In(Invalidation), "matched": Out(count), "compared": In(count),
+            "place": Out(count), "is_new": Out(1),
             "do_fill": In(1), "fill_key": In(self._key), "fill_tag": In(ContextTag),
-            "do_remove": In(1), "changed": Out(CONTEXTS),
+            "do_remove": In(1), "changed": Out(count),
         })
 
     def elaborate(self, platform):
         m = Module()
-        given = self.invalidation
-        valid = Signal(CONTEXTS)
-        keys = [Signal(self._key, name=f"key_{k}") for k in range(CONTEXTS)]
-        tags = [Signal(ContextTag, name=f"tag_{k}") for k in range(CONTEXTS)]
+        given, count = self.invalidation, self._count
+        valid = Signal(count)
+        keys = [Signal(self._key, name=f"key_{k}") for k in range(count)]
+        tags = [Signal(ContextTag, name=f"tag_{k}") for k in range(count)]
 
         for k, tag in enumerate(tags):
             m.d.comb += self.matched[k].eq(
@@ -86,7 +85,7 @@ class ContextTable(wiring.Component):
                 & (same_ssid | self.is_cfgi))
 
         compared = self.compared
-        victim, turn = Signal(CONTEXTS), Signal(CONTEXTS, init=1)
+        victim, turn = Signal(count), Signal(count, init=1)
         m.d.sync += victim.eq(Mux(valid.all(), turn, lowest(~valid)))
         m.d.comb += [
             self.is_new.eq(~compared.any()),
@@ -98,7 +97,7 @@ class ContextTable(wiring.Component):
         with m.If(self.do_fill & self.is_new):
             m.d.comb += self.changed.eq(victim)
             m.d.sync += [valid.eq(valid | victim), turn.eq(turn.rotate_left(1))]
-            for k in range(CONTEXTS):
+            for k in range(count):
                 with m.If(victim[k]):
                     m.d.sync += [keys[k].eq(self.fill_key), tags[k].eq(self.fill_tag)]
         return m

@@ -5,7 +5,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from smmu.payloads import PAGE_SHIFTS, ContextTag, Invalidation
-from smmu.tbu.contexts import CONTEXTS, ContextTable, context_key, lowest
+from smmu.tbu.contexts import ContextTable, context_key, lowest
 from smmu.tbu.records import SEGMENTS, result_record
 from smmu.tbu.slots import encode
 
@@ -126,7 +126,8 @@ class MicroTLB(wiring.Component):
 
         # Contexts are compared a clock ahead of pages.
         of_lookup, of_operation, compared_contexts = (
-            Signal(CONTEXTS), Signal(CONTEXTS), Signal(CONTEXTS))
+            Signal(self._params.utlb_contexts, name=name)
+            for name in ("of_lookup", "of_operation", "compared_contexts"))
         m.d.sync += [
             of_lookup.eq(Mux(self.load, contexts.named, of_lookup & ~contexts.changed)),
             of_operation.eq(Mux(is_tlbi, contexts.matched, contexts.named)),
@@ -196,7 +197,7 @@ class MicroTLB(wiring.Component):
 
     def _entry(self, k):
         return Signal(data.StructLayout({
-            "page": 52, "ignore": len(SEGMENTS), "context": CONTEXTS,
+            "page": 52, "ignore": len(SEGMENTS), "context": self._params.utlb_contexts,
             "allowed": 2 if self._write else 4, "msi": 1}), name=f"entry_{k}", reset_less=True)
 
     def _same_page(self, entry, page, ignore, is_tlbi):

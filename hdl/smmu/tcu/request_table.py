@@ -60,7 +60,7 @@ class RequestTable(wiring.Component):
 
         m.submodules.records = records = memory.Memory(
             shape=TranslationRequest, depth=self.count, init=[],
-            attrs={"ram_style": "distributed"})
+            attrs={"ram_style": self.params.record_ram_style})
         write, read = records.write_port(), records.read_port()
 
         # Which source may give its request: round robin.

@@ -43,7 +43,11 @@ def _aborted(expected):
 
 
 def _invalidations(expected):
-    """Each request of a device is unmapped: at once, later all together, or never was mapped."""
+    """Each request of a device is unmapped: at once, later all together, or never was mapped.
+
+    A request has two or three mappings. In every variant the block device is read once in a strict
+    domain, for a quarter of the requests or so.
+    """
     chains = sum(device.get("chains", 0) for device in expected.statistics["devices"].values())
     found = expected.statistics["commands"].get(_BY_ADDRESS, 0)
     text = f"{found:,} for {chains:,} requests"
@@ -52,6 +56,6 @@ def _invalidations(expected):
         return Check("invalidations", f"{_BY_ADDRESS}, strict", found >= chains > 0, text,
                      f"{chains:,} or more")
     if variant.lazy or not variant.translates:
-        return Check("invalidations", f"{_BY_ADDRESS}, {variant.name}", found < chains / 2, text,
-                     f"less than {chains // 2:,}")
+        return Check("invalidations", f"{_BY_ADDRESS}, {variant.name}", found < chains, text,
+                     f"less than {chains:,}")
     return Check("invalidations", _BY_ADDRESS, found > 0, text, "some")

@@ -62,19 +62,22 @@ def expected_features(params):
 def events_in(lines):
     """Return the :class:`LoggedEvent` of each event in lines of the log.
 
-    Since Linux 6.13 the driver decodes an event, before that it prints the record's four words.
+    The driver prints the record's four words; since Linux 6.13 it also decodes them.
     """
-    events, words = [], []
+    events, words, by_words = [], [], False
     for line in lines:
         if "event 0x" in line and "received" in line:
-            words = []
+            words, by_words = [], False
         elif found := re.search(r"event: (\w+) .*\bsid: (0x[0-9a-f]+) .*\biova: (0x[0-9a-f]+)",
                                 line):
+            if events and by_words:
+                events.pop()  # the same one
             events.append(LoggedEvent(found[1], int(found[2], 16), int(found[3], 16)))
+            by_words = False
         elif found := re.search(r"arm-smmu-v3 \S+:\s+0x([0-9a-f]{16})$", line.rstrip()):
             words.append(int(found[1], 16))
             if len(words) == 4:
                 event = Event(sum(word << 64 * place for place, word in enumerate(words)))
                 events.append(LoggedEvent(event.name, event.StreamID, event.InputAddr))
-                words = []
+                words, by_words = [], True
     return events

@@ -3,17 +3,28 @@
 Of devices with several queues: after QueueSel the driver reads QueueReady, which must tell about
 that queue. The frame is RAM; nobody could change the word in between. So a watchpoint of QEMU's
 debugger port stops the guest at this write, :meth:`VirtioFrame.selected` changes the word, and the
-guest goes on. Watchpoints are at virtual addresses: see :mod:`smmu_sim.live.kernel_address`.
+guest goes on. Watchpoints are at virtual addresses: see :mod:`smmu_sim.live.kernel_address`. The
+kernel maps a device anew when it finds it again, and its status does not show that: it is 1 after a
+driver has gone, too. So as long as a device waits for a driver its address is looked for again and
+again, and its driver must not be there at once.
 """
+
+import time
 
 from smmu_sim.live.gdb_stub import GDBStub
 from smmu_sim.live.kernel_address import virtual_address
 
 __all__ = ["SelectorWatch"]
 
-_ACKNOWLEDGE = 1  # the status that a driver core sets before any driver of the device
+_ACKNOWLEDGE, _DRIVER_OK = 1, 4  # of the device's status: it is known, its queues are set up
+_LOOK_AGAIN_SECONDS = 0.05
 _WORD_BYTES = 4
 _OFFSET_MASK = 0xFFFF
+
+
+def _is_found(status):
+    """Whether the kernel has found a device, whose driver has not set up its queues yet."""
+    return status and not status & _DRIVER_OK
 
 
 class SelectorWatch:
@@ -26,7 +37,7 @@ class SelectorWatch:
         self._path, self._memory, self._monitor = path, memory, monitor
         self._last = dict.fromkeys(frames, 0)
         self._watched = {}
-        self._stub = None
+        self._stub, self._next_look = None, 0.0
         self.hits, self.problem = 0, None
 
     def poll(self):
@@ -34,11 +45,12 @@ class SelectorWatch:
         busy = False
         for frame, last in self._last.items():
             status = frame.shown_status
-            if status == last:
+            if status == last and (status != _ACKNOWLEDGE or time.monotonic() < self._next_look):
                 continue
-            busy = True
+            busy |= status != last
             # While all processors are in user space the kernel's tables are out of reach: again.
-            if status != _ACKNOWLEDGE or self._set(frame):
+            if not _is_found(status) or _is_found(last) and status != _ACKNOWLEDGE \
+                    or self._set(frame):
                 self._last[frame] = status
         if self._stub is None or self._monitor.ended:
             return busy
@@ -58,10 +70,8 @@ class SelectorWatch:
         return busy or bool(hits)
 
     def _set(self, frame):
-        """Put the watchpoint of a device where the kernel has mapped it now; whether it is known.
-
-        The kernel maps a device anew when it finds it again.
-        """
+        """Put a device's watchpoint where the kernel has mapped it now; whether that is known."""
+        self._next_look = time.monotonic() + _LOOK_AGAIN_SECONDS
         self._monitor.command("stop")
         try:
             if self._stub is None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from smmu.formats.commands import CommandHeader, Opcode
 from smmu.formats.core import plain
 from smmu.formats.registers import BY_NAME, CMDQ_BASE, CR0
-from smmu_sim import waves
 from smmu_sim.backend import Transaction
+from smmu_sim.kept_waveform import keep_waveform
 from smmu_sim.memory import Memory
 
 __all__ = ["draw", "moments", "play_in_simulation"]
@@ -22,7 +22,6 @@ _CR0, _IRQ_CTRL, _CMDQ_PROD, _CMDQ_CONS, _CMDQ_BASE, _EVENTQ_PROD = (
     BY_NAME[name].offset for name in (
         "CR0", "IRQ_CTRL", "CMDQ_PROD", "CMDQ_CONS", "CMDQ_BASE", "EVENTQ_PROD"))
 _COMMAND_BYTES = 16
-_CLOCKS_AROUND = 12
 
 
 class _State:
@@ -103,30 +102,18 @@ def play_in_simulation(backend, report, moment, windows):
 
 
 def draw(trace, layout, config, settings, folder):
-    """Simulate each moment of a trace; write VCD and GTKWave save file; ``{what: path}``."""
+    """Simulate each moment of a trace; write VCDs and GTKWave save files; ``{what: path}``."""
     from smmu_sim.bench.core import build_core, run_host
-    from smmu_sim.run.rtl import groups
 
     build = build_core(config, settings, waves=True)
-    names = waves.enum_names("".join(path.read_text() for path in build.folder.glob("*.v")))
     files = {}
     for name, moment in moments(trace).items():
         place = Path(folder) / f"{name}.json"
         place.write_text(json.dumps(moment))
-        (start, end), run = run_host(
+        window, run = run_host(
             build, play_in_simulation, {"moment": str(place), "windows": layout.windows},
             config=config, settings=settings, waves=True, name=f"live-{name}")
         place.unlink()
-        vcd, gtkw = (Path(folder) / f"{name}.{suffix}" for suffix in ("vcd", "gtkw"))
-        _cut(run / "dump.vcd", vcd, start, end)
-        waves.write_gtkw(gtkw, vcd, groups(waves.Recording(vcd), names), names)
-        files[f"waveform of the first {name}"] = vcd
+        kept = keep_waveform(run, build, Path(folder) / f"{name}.vcd", window)
+        files |= {f"first {name}, {what}": path for what, path in kept.items()}
     return files
-
-
-def _cut(dump, target, start, end):
-    from smmu_sim.bench.runner import CLOCK_NS
-
-    scale, margin = waves.ticks_per_ns(dump), _CLOCKS_AROUND * CLOCK_NS
-    waves.cut(dump, target, int(start - margin) * scale, int(end + margin) * scale)
-    dump.unlink()

@@ -7,6 +7,7 @@ import click
 from smmu.params import Params
 
 from smmu_sim.backend import ModelBackend
+from smmu_sim.kept_waveform import keep_waveform
 from smmu_sim.memory import Memory
 from smmu_sim.scenarios import all_scenarios, find_scenario
 from smmu_sim.scenarios.outcome import Outcome, play_on
@@ -112,18 +113,7 @@ def _play_rtl(scenario, wave, config, settings, tell):
                                  name=f"scenario-{scenario.name}")
     except SimulationFailed as error:
         raise PlayError(str(error)) from None
-    files = _keep(run, scenario.name, build, build_folder() / "run") if wave else {}
+    files = {}
+    if wave:
+        files = keep_waveform(run, build, build_folder() / "run" / f"{scenario.name}.vcd")
     return Outcome.from_dict(outcomes[0]), files
-
-
-def _keep(run, name, build, out):
-    """Move the waveform out of the run's folder; return ``{what: path}``."""
-    from smmu_sim import waves
-    from smmu_sim.run.rtl import groups
-
-    out.mkdir(parents=True, exist_ok=True)
-    vcd, gtkw = out / f"{name}.vcd", out / f"{name}.gtkw"
-    (run / "dump.vcd").replace(vcd)
-    names = waves.enum_names("".join(path.read_text() for path in build.folder.glob("*.v")))
-    waves.write_gtkw(gtkw, vcd, groups(waves.Recording(vcd), names), names)
-    return {"waveform": vcd, "GTKWave save file": gtkw}

@@ -9,14 +9,15 @@ from cocotb.triggers import RisingEdge
 
 from smmu.params import Params
 from smmu.payloads import PAGE_SHIFTS, Invalidation
-from smmu.tbu.contexts import CONTEXTS, context_key
+from smmu.tbu.contexts import context_key
 from smmu.tbu.micro_tlb import MicroTLB, lookup_key, micro_fill
 from smmu.tbu.records import result_record
 from smmu_sim.bench.layout import pack, view
 from smmu_sim.bench.runner import run_cocotb
 from smmu_sim.bench.stream import Pin, reset
 
-CONFIGS = {"default": Params(), "small": Params(sidsize=8, ssidsize=0, utlb_entries=8)}
+CONFIGS = {"default": Params(), "small": Params(sidsize=8, ssidsize=0, utlb_entries=8,
+                                                  utlb_contexts=4)}
 TOP = (1 << 56) - 1
 
 
@@ -295,7 +296,7 @@ async def a_stalled_transaction_never_gets_a_new_context(dut):
         return {"context": context, "addr": addr, "low": addr, "shift": 12, "tag": tag_of(context),
                 "allowed": 1, "number": 100 + sid, "nG": 1}
 
-    count = CONTEXTS
+    count = bench.params.utlb_contexts
     for sid in range(3 * count):
         look = (max(sid - count, 0), 0, 0), addr, 0    # of the context that will be replaced
         for _ in range(5):

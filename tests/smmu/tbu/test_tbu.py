@@ -13,7 +13,8 @@ from tests.smmu.tbu.tbu_model import Pages, Port
 
 CONFIGS = {
     "default": Params(),
-    "small": Params(sidsize=8, ssidsize=0, utlb_entries=8, slots=4, write_buffer_beats=0),
+    "small": Params(sidsize=8, ssidsize=0, utlb_entries=8, utlb_contexts=4, slots=4,
+                    write_buffer_beats=0),
     "wide": Params(id_width=8, oas=40, utlb_entries=32),
 }
 

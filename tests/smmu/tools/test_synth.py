@@ -95,6 +95,7 @@ def test_each_output_reaches_the_pin(changed):
     ("waiting_3_LUT4_D_Z_CCU2C_S1", "waiting_3"),
     ("walk.S1ContextPtr[12]", "walk.S1ContextPtr"),
     ("block.lookup.i__payload_LUT4_A", "lookup.i__payload"),
+    ("harness.block.lookup.i__payload_LUT4_A", "lookup.i__payload"),
     ("$abc$1234$auto", "(unnamed)"),
     ("block.$signal$26_TRELLIS_FF_Q_7", "$signal$26"),
     ("block.count_LUT4_Z_D_CCU2C_S0$CCU2_COMB1", "count"),

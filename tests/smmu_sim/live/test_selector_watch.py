@@ -68,6 +68,17 @@ def test_a_device_is_watched_once_the_kernel_has_found_it(watch):
     assert watch.monitor.log[0] == "stop" and watch.monitor.log[-1] == "cont"
 
 
+def test_a_device_is_watched_even_if_its_driver_has_begun_already(watch):
+    watch.frame.shown_status = 0xF
+    assert watch.poll() and watch._stub is None
+    watch.frame.shown_status = 0xB    # a new driver; nobody saw the status that the core sets
+    watch.poll()
+    assert watch._stub.log == [("watch", 0xFFFF_8000_0001_0030)]
+    watch.monitor.log.clear()
+    watch.frame.shown_status = 3
+    assert watch.poll() and watch.monitor.log == []
+
+
 def test_a_hit_changes_the_frame_before_the_guest_goes_on(watch):
     watch.frame.shown_status = 1
     watch.poll()

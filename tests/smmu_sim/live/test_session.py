@@ -8,12 +8,8 @@ from smmu_sim.live.layout import Layout
 from smmu_sim.live.machine import QEMUMachine
 from smmu_sim.live.qemu_control import InterruptWires, Monitor
 from smmu_sim.live.session import Session
-from smmu_sim.live.tools import MissingTool, missing_tools
-
-NEEDS_QEMU = pytest.mark.skipif(
-    bool(missing_tools()),
-    reason="not installed: " + ", ".join(f"{name} (Debian: {package})"
-                                         for name, package in missing_tools().items()))
+from smmu_sim.live.tools import MissingTool
+from tests.smmu_sim.live.needs import NEEDS_QEMU
 
 
 @pytest.fixture

@@ -56,23 +56,21 @@ class ActionQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = Queue(Action, self.params.walks)
-        head, held = Signal(Action, reset_less=True), Signal()
+        m.submodules.queue = queue = Queue(
+            Action, self.params.walks, registered=True, ram_style=self.params.record_ram_style)
+        head, held = queue.o.payload, queue.o.valid
         side_done, main_done = Signal(), Signal()
-        side_ends, main_ends, leaves = Signal(), Signal(), Signal()
+        side_ends, main_ends = Signal(), Signal()
         side_over, main_over = Signal(), Signal()
         m.d.comb += [
             Value.cast(queue.i.payload).eq(Value.cast(self.actions.payload)),
             queue.i.valid.eq(self.actions.valid),
             side_over.eq((head.side == Side.NONE) | side_done | side_ends),
             main_over.eq(main_done | main_ends),
-            leaves.eq(held & side_over & main_over),
-            queue.o.ready.eq(~held | leaves),
+            queue.o.ready.eq(side_over & main_over),
         ]
-        with m.If(queue.o.ready):
+        with m.If(~held | queue.o.ready):
             m.d.sync += [
-                held.eq(queue.o.valid),
-                head.eq(queue.o.payload),
                 side_done.eq(0),
                 main_done.eq(0),
             ]

@@ -68,7 +68,7 @@ class ConfigRows(wiring.Component):
         for name, shape in shapes.items():
             m.submodules[name] = storage = memory.Memory(
                 shape=shape, depth=max(2, self.params.walks), init=[],
-                attrs={"ram_style": self.params.walk_ram_style})
+                attrs={"ram_style": self.params.record_ram_style})
             write, read = storage.write_port(), storage.read_port()
             size = shape.as_shape().size
             here = Signal(name=f"load_{name}")

@@ -72,7 +72,9 @@ class Structures(wiring.Component):
         m = Module()
         walks = self.params.walks
         bits = range(walks).stop.bit_length() - 1
-        m.submodules.qwords = qwords = memory.Memory(shape=64, depth=walks * BEATS, init=[])
+        m.submodules.qwords = qwords = memory.Memory(
+            shape=64, depth=walks * BEATS, init=[],
+            attrs={"ram_style": self.params.record_ram_style})
         m.submodules.kinds = kinds = memory.Memory(
             shape=_Kind, depth=max(2, walks), init=[], attrs={"ram_style": "distributed"})
         m.submodules.worlds = worlds = memory.Memory(

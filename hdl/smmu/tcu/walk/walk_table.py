@@ -144,7 +144,7 @@ class WalkTable(wiring.Component):
         connect(m, actions.again, arbiter.again)
 
         # W0: the event. W1: with it, all that is known of its walk.
-        depth, style = max(2, params.walks), {"ram_style": params.walk_ram_style}
+        depth, style = max(2, params.walks), {"ram_style": params.record_ram_style}
         m.submodules.requests = requests = memory.Memory(
             shape=TranslationRequest, depth=depth, init=[], attrs=style)
         m.submodules.contexts = contexts = memory.Memory(

@@ -54,6 +54,13 @@ about_kernel()
     judge probe "${features:-no driver}" [ -n "$features" ]
 }
 
+about_devices()
+{
+    about_device blk virtio_blk
+    about_device rng virtio_rng
+    about_device net virtio_net
+}
+
 about_device()
 {
     platform=$(platform_of "$2")
@@ -95,6 +102,11 @@ about_disk()
     wait_for $DISK || { check disk_read failed "no $DISK"; return; }
     option disk - > /tmp/disk
     read_disk disk_read
+}
+
+about_writes()
+{
+    stage "writing the block device"
     write_disk
 }
 
@@ -127,12 +139,30 @@ network_interface()
 about_network()
 {
     stage "network"
+    send_pings ping
+}
+
+send_pings()
+{
     interface=$(network_interface)
     [ -n "$interface" ] || { check "$1" failed "no interface"; return; }
     ip address add "$(option address 10.0.2.15/24)" dev "$interface" 2>/dev/null
     ip link set "$interface" up
     ping -c 5 -W 5 -i 0.2 -s 1000 "$(option peer 10.0.2.2)" > /tmp/ping
     judge "$1" "$(grep 'packet loss' /tmp/ping)" grep -q ' 0% packet loss' /tmp/ping
+}
+
+# Unbind a virtio driver's platform device and bind it, then the driver. In between the bridge has
+# time to find where the kernel has mapped the device's registers now.
+rebind_platform()
+{
+    platform=$(platform_of "$1")
+    [ -n "$platform" ] || return
+    echo 0 > /sys/bus/virtio/drivers_autoprobe
+    rebind /sys/bus/platform/drivers/virtio-mmio "$platform"
+    sleep 0.5
+    ls /sys/bus/platform/devices/"$platform" | grep ^virtio > /sys/bus/virtio/drivers/"$1"/bind
+    echo 1 > /sys/bus/virtio/drivers_autoprobe
 }
 
 # rebind DRIVER DEVICE: a driver's folder in /sys, the name of its device
@@ -151,13 +181,12 @@ about_rebinding()
     wait_for $DISK
     read_disk rebind_virtio_blk
     for name in virtio_blk virtio_net virtio_rng; do
-        platform=$(platform_of $name)
-        [ -n "$platform" ] && rebind /sys/bus/platform/drivers/virtio-mmio "$platform"
+        rebind_platform $name
     done
     wait_for $DISK
     read_disk rebind_virtio_mmio
     read_random rebind_random
-    about_network rebind_ping
+    send_pings rebind_ping
 }
 
 # Another default domain for the block device, and the first one again.
@@ -230,15 +259,8 @@ about_end()
     judge kernel_log "${bad:-nothing bad in it}" [ -z "$bad" ]
 }
 
-about_kernel
-about_device blk virtio_blk
-about_device rng virtio_rng
-about_device net virtio_net
-about_disk
-about_random
-about_network ping
-about_rebinding
-about_domains
-about_faults
-about_end
+for part in $(option parts kernel,devices,disk,writes,random,network,rebinding,domains,faults,end | tr ',' ' ')
+do
+    about_$part
+done
 echo "CHECKS DONE"
