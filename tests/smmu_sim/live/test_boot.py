@@ -59,7 +59,7 @@ def test_a_kernel_probes_the_core_and_reads_a_disk_through_it(guest, tmp_path):
 
     figures = result.statistics
     assert figures["bytes_written"] >= len(DISK)      # by the device, into the guest's memory
-    assert figures["commands"]["CMD_SYNC"] and figures["commands"]["TLBI_NH_VA"]
+    assert figures["commands"]["CMD_SYNC"] and figures["commands"]["CMD_TLBI_NH_VA"]
     assert figures["counters"]["cfg_miss"] and figures["counters"]["table_reads"]
     assert not figures["aborted"]
 
