@@ -9,6 +9,7 @@ from smmu_sim.vfio import (
     IOCTL, OFFSET_SHIFT, Container, EventFD, ExtensionID, IRQIndex, RegionIndex, SetIRQs,
     VFIODevice, VFIOGroup)
 from smmu_sim.vfio.container import MAP_DMA
+from smmu_sim.vfio.nested_calls import ABORT, BYPASS, TRANSLATE, NestedCalls
 
 __all__ = ["ABORT", "BYPASS", "FaultRing", "TRANSLATE", "VFIOUser"]
 
@@ -17,8 +18,6 @@ _SET_IRQS = struct.Struct("<5I")
 _MEMORY, _BUS_MASTER = 2, 4
 _COMMAND = 4                  # offset in configuration space
 _VA = 0x7F00_0000_0000        # where the process has the guest's RAM
-_SET, _UNSET = 1, 2
-TRANSLATE, BYPASS, ABORT = 1, 2, 3
 
 
 class FaultRing(NamedTuple):
@@ -31,8 +30,8 @@ class FaultRing(NamedTuple):
     head: int
 
 
-class VFIOUser:
-    """One process and its container for nesting.
+class VFIOUser(NestedCalls):
+    """One process and its container for nesting; the calls for a guest's stage 1 are inherited.
 
     Parameters
     ----------
@@ -55,6 +54,7 @@ class VFIOUser:
         self.host, self.type = host, type
         self.process = Process(host.world.memory, "monitor")
         self.container = Container(host.iommu, self.process, generation)
+        super().__init__(self.container)
         self.generation = self.container.generation
         self._fd, self.files, self._groups = self.process.open(self.container), {}, []
 
@@ -82,58 +82,6 @@ class VFIOUser:
     def domain(self, device):
         """Return the IOMMU core's domain of a device."""
         return self.host.iommu.domain_of(device)
-
-    # --- the guest's stage 1 ---------------------------------------------------------------------
-
-    def _call(self, name, flags, body):
-        argument = struct.pack("<II", 8 + len(body), flags) + body
-        return self.container.ioctl(self.generation.numbers[name], bytearray(argument))
-
-    def set_pasid_table(self, config=TRANSLATE, base=0, pasid_bits=0):
-        """SET_PASID_TABLE, or ATTACH_PASID_TABLE of the generations that have that."""
-        layout = self.generation.pasid_table
-        values = {"version": 1, "format": 1, "base_ptr": base, "pasid_bits": pasid_bits}
-        if self.generation.name == "v3":
-            values |= {"bypass": int(config == BYPASS), "abort": int(config == ABORT)}
-        else:
-            values |= {"config": config, "smmuv3_version": 1}
-        if self.generation.argsz:
-            values["argsz"] = layout.size
-        if "ATTACH_PASID_TABLE" in self.generation.numbers:
-            return self._call("ATTACH_PASID_TABLE", 0, layout.pack(**values))
-        flags = 0 if self.generation.name == "v3" else _SET
-        return self._call("SET_PASID_TABLE", flags, layout.pack(**values))
-
-    def unset_pasid_table(self):
-        """SET_PASID_TABLE with UNSET, or DETACH_PASID_TABLE."""
-        if "DETACH_PASID_TABLE" in self.generation.numbers:
-            return self.container.ioctl(self.generation.numbers["DETACH_PASID_TABLE"])
-        return self._call("SET_PASID_TABLE", _UNSET, bytes(self.generation.pasid_table.size))
-
-    def invalidate(self, **values):
-        """CACHE_INVALIDATE with these fields of the structure."""
-        layout = self.generation.invalidate
-        values = {"version": 1, **values}
-        if self.generation.argsz:
-            values["argsz"] = layout.size
-        return self._call("CACHE_INVALIDATE", 0, layout.pack(**values))
-
-    def bind_msi(self, iova, gpa, size=0x1000):
-        """BIND_MSI, or SET_MSI_BINDING with BIND."""
-        return self._binding("BIND_MSI", _SET, iova=iova, gpa=gpa, size=size)
-
-    def unbind_msi(self, iova):
-        """UNBIND_MSI, or SET_MSI_BINDING with UNBIND."""
-        return self._binding("UNBIND_MSI", _UNSET, iova=iova)
-
-    def _binding(self, name, flags, **values):
-        layout = self.generation.binding
-        if "SET_MSI_BINDING" in self.generation.numbers:
-            name = "SET_MSI_BINDING"
-        else:
-            flags = 0
-        return self.container.ioctl(self.generation.numbers[name], bytearray(layout.pack(
-            argsz=layout.size, flags=flags, **values)))
 
     # --- faults ----------------------------------------------------------------------------------
 

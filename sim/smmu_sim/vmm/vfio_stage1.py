@@ -1,13 +1,12 @@
 """The owner of a guest's stage 1 over VFIO containers (generations G1 and G2)."""
 
-import struct
-
 from smmu.formats.commands import CommandHeader, Opcode
 from smmu.formats.context_descriptor import CD
 from smmu.formats.core import plain
 from smmu_sim.linux_error import LinuxError
 from smmu_sim.memory import BusAbort
 from smmu_sim.vfio.container import MAP_DMA, UNMAP_DMA
+from smmu_sim.vfio.nested_calls import ABORT, BYPASS, TRANSLATE, NestedCalls
 from smmu_sim.vfio.numbers import IOCTL
 from smmu_sim.vmm.fault_regions import FaultReader
 from smmu_sim.vmm.generic_invalidation import Request, Scope, request_of
@@ -17,9 +16,6 @@ __all__ = ["VFIOStage1"]
 
 _header, _cd = plain(CommandHeader), plain(CD)
 _OF_CDS = {Opcode.CMD_CFGI_CD, Opcode.CMD_CFGI_CD_ALL}
-_TRANSLATE, _BYPASS, _ABORT = 1, 2, 3      # config
-_SET = 1                                   # flag of SET_PASID_TABLE since v9
-_BIND, _UNBIND = 1, 2                      # flags of SET_MSI_BINDING
 _READ, _WRITE = 1, 2                       # flags of MAP_DMA
 _IOTLB, _TYPE_TLB = 1, 1                   # cache; type of RFC v3
 _PASID_ARCHID, _ADDR_ARCHID, _ADDR_LEAF = 2, 2, 4
@@ -77,7 +73,7 @@ class VFIOStage1:
         elif vste.kind is Kind.FAULT:
             link.set_table(self.trap_ipa)
         else:
-            link.clear_table(_ABORT if vste.kind is Kind.ABORT else _BYPASS)
+            link.clear_table(ABORT if vste.kind is Kind.ABORT else BYPASS)
 
     def _note_asid(self, link):
         """Remember which ASID the device's entries are tagged with."""
@@ -136,6 +132,7 @@ class _Link:
 
     def __init__(self, container, faults):
         self.container, self.generation, self.faults = container, container.generation, faults
+        self.calls = NestedCalls(container)
         self.table = None   # IPA of the CD, while stage 1 is on
         self.asids = set()  # that its TLB entries may have
 
@@ -147,36 +144,17 @@ class _Link:
         self.container.ioctl(IOCTL.IOMMU_UNMAP_DMA, bytearray(UNMAP_DMA.pack(
             argsz=UNMAP_DMA.size, iova=ipa, size=size)))
 
-    def _call(self, name, flags, inner):
-        """Perform one of the generation's ioctls: argsz, flags, then a structure."""
-        argument = struct.pack("<II", 8 + len(inner), flags) + inner
-        self.container.ioctl(self.generation.numbers[name], bytearray(argument))
-
     # The guest's table
 
     def set_table(self, base):
         if self.table is not None:
-            self.clear_table(_ABORT)
-        self._set(_TRANSLATE, base)
+            self.clear_table(ABORT)
+        self.calls.set_pasid_table(TRANSLATE, base)
         self.table = base
 
     def clear_table(self, config):
-        self._set(config, 0)
+        self.calls.set_pasid_table(config)
         self.table = None
-
-    def _set(self, config, base):
-        layout, values = self.generation.pasid_table, {"version": 1, "format": 1, "base_ptr": base}
-        if self.generation.name == "v3":
-            values |= {"bypass": config == _BYPASS, "abort": config == _ABORT}
-        else:
-            values |= {"config": config, "smmuv3_version": 1}
-        if self.generation.argsz:
-            values["argsz"] = layout.size
-        if "SET_PASID_TABLE" in self.generation.numbers:
-            flags = 0 if self.generation.name == "v3" else _SET
-            self._call("SET_PASID_TABLE", flags, layout.pack(**values))
-        else:
-            self._call("ATTACH_PASID_TABLE", 0, layout.pack(**values))
 
     # The guest's TLB entries
 
@@ -186,16 +164,15 @@ class _Link:
             for asid in self.asids:
                 self.invalidate(Request(Scope.PASID, asid))
             return
-        layout, values = self.generation.invalidate, {"version": 1}
         if self.generation.name == "v3":
-            values |= {"type": _TYPE_TLB, "granularity": _V3_GRANULARITY[request.scope],
+            values = {"type": _TYPE_TLB, "granularity": _V3_GRANULARITY[request.scope],
                        "arch_id": request.asid}
             if request.scope == Scope.ADDR:
                 values |= {"addr": request.addr, "nr_pages": request.nb_granules,
                            "flags": _V3_LEAF * request.leaf,
                            "size": (request.granule_size >> 12).bit_length() - 1}
         else:
-            values |= {"cache": _IOTLB, "granularity": request.scope}
+            values = {"cache": _IOTLB, "granularity": request.scope}
             if request.scope == Scope.PASID:
                 values |= {"flags": _PASID_ARCHID, "archid": request.asid}
             elif request.scope == Scope.ADDR:
@@ -203,24 +180,13 @@ class _Link:
                            "archid": request.asid, "addr": request.addr,
                            "granule_size": request.granule_size,
                            "nb_granules": request.nb_granules}
-        if self.generation.argsz:
-            values["argsz"] = layout.size
-        self._call("CACHE_INVALIDATE", 0, layout.pack(**values))
+        self.calls.invalidate(**values)
 
     # Doorbells
 
     def bind(self, giova, gpa, size):
-        self._binding("BIND_MSI", _BIND, iova=giova, gpa=gpa, size=size)
+        self.calls.bind_msi(giova, gpa, size)
 
     def unbind(self, giova):
         if self.generation.name != "v3":
-            self._binding("UNBIND_MSI", _UNBIND, iova=giova)
-
-    def _binding(self, name, flags, **values):
-        layout = self.generation.binding
-        if "SET_MSI_BINDING" in self.generation.numbers:
-            name = "SET_MSI_BINDING"
-        else:
-            flags = 0
-        self.container.ioctl(self.generation.numbers[name], bytearray(layout.pack(
-            argsz=layout.size, flags=flags, **values)))
+            self.calls.unbind_msi(giova)
