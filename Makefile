@@ -10,6 +10,8 @@ BACKEND ?= rtl
 ARGS    ?=
 KERNEL  ?= 6.1
 VARIANT ?= default
+KERNELS ?= 6.1 6.12 6.12-16k 7 7-16k
+VARIANTS ?= default strict lazy passthrough
 CPUS    ?= 2
 MSI     ?=
 RECORD  ?=
@@ -34,11 +36,11 @@ export YOWASP_CACHE_DIR := $(CURDIR)/.venv/yowasp
 SETUP := .venv/setup.stamp
 SYNTH := .venv/synth.stamp
 
-.PHONY: help setup test run verilog replay bench fuzz soak linux synth lint docs clean
+.PHONY: help setup test run verilog replay bench fuzz soak linux linux-all synth lint docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  CONFIG=small|default|server and SET="oas=44 term_model=1" choose what is built.'
 
@@ -93,6 +95,10 @@ linux: $(SETUP) ## boot an unmodified Linux; KERNEL=7 VARIANT=lazy MSI=1 WAVES=1
 	$(PYTHON) -m smmu_sim.live --backend "$(BACKEND)" --config "$(CONFIG)" --set "$(SET)" \
 	  --kernel "$(KERNEL)" --variant "$(VARIANT)" --cpus "$(CPUS)" $(if $(MSI),--msi) \
 	  $(if $(RECORD),--record) $(if $(WAVES),--waves) $(if $(GUEST_SHELL),--shell) $(ARGS)
+
+linux-all: $(SETUP) ## all of KERNELS in all of VARIANTS, one after the other; until one fails
+	@for kernel in $(KERNELS); do for variant in $(VARIANTS); do \
+	  $(MAKE) linux KERNEL=$$kernel VARIANT=$$variant || exit 1; done; done
 
 synth: $(SYNTH) ## size and clock on an ECP5; BLOCK=tlb for one block, MHZ= the clock to ask for
 	$(PYTHON) -m smmu.tools.synth --config "$(CONFIG)" --set "$(SET)" \

@@ -1,8 +1,8 @@
 """Waveforms of chosen moments of a recorded run: its first CMD_SYNC, and its first fault.
 
 The simulation of a whole boot would fill a disk with its waveform. So a moment is cut out of the
-trace: memory and registers as they were, then the one step, on the same core with cold caches. With
-MSIs the first fault ends with the first MSI of the event queue.
+trace: memory and registers as they were, then the one step, on the same core with cold caches. If
+the SMMU's interrupts are MSIs, the first fault ends with the first MSI of the event queue.
 """
 
 import gzip
@@ -18,9 +18,10 @@ from smmu_sim.memory import Memory
 
 __all__ = ["draw", "moments", "play_in_simulation"]
 
-_CR0, _IRQ_CTRL, _CMDQ_PROD, _CMDQ_CONS, _CMDQ_BASE, _EVENTQ_PROD = (
+_CR0, _IRQ_CTRL, _CMDQ_PROD, _CMDQ_CONS, _CMDQ_BASE, _EVENTQ_PROD, _MSI_ADDRESS = (
     BY_NAME[name].offset for name in (
-        "CR0", "IRQ_CTRL", "CMDQ_PROD", "CMDQ_CONS", "CMDQ_BASE", "EVENTQ_PROD"))
+        "CR0", "IRQ_CTRL", "CMDQ_PROD", "CMDQ_CONS", "CMDQ_BASE", "EVENTQ_PROD",
+        "EVENTQ_IRQ_CFG0"))
 _COMMAND_BYTES = 16
 
 
@@ -62,15 +63,20 @@ class _State:
 
 
 def moments(trace):
-    """Return ``{"cmd-sync": ..., "fault": ...}`` of a trace; what did not happen is left out."""
+    """Return ``{"cmd-sync": ..., "fault": ...}`` of a trace; what did not happen is left out.
+
+    A fault that an MSI tells of is called ``"fault-msi"``.
+    """
     with gzip.open(trace, "rt") as file:
         scenario = json.loads(file.read().splitlines()[1])
-    found, state = {}, _State()
+    found, state, faulted = {}, _State(), False
     for step in scenario["steps"]:
         if "cmd-sync" not in found and state.publishes_sync(step):
             found["cmd-sync"] = state.moment(step)
-        if "fault" not in found and step.get("event"):
-            found["fault"] = state.moment(step)
+        if not faulted and step.get("event"):
+            faulted = True
+            name = "fault-msi" if state.registers.get(_MSI_ADDRESS) else "fault"
+            found[name] = state.moment(step)
         state.follow(step)
     return found
 

@@ -118,6 +118,17 @@ def test_moments_are_the_first_sync_and_the_first_fault(trace):
     assert found["fault"]["regs"][-1][0] == BY_NAME["CR0"].offset
 
 
+def test_a_fault_that_an_msi_tells_of_is_called_so(trace):
+    header, text = gzip.open(trace, "rt").read().splitlines()
+    scenario = json.loads(text)
+    written, = [step for step in scenario["steps"]
+                if step.get("reg", [0, 0])[1] == BY_NAME["EVENTQ_IRQ_CFG0"].offset]
+    written["reg"][2] = 0x0802_0040
+    with gzip.open(trace, "wt") as file:
+        file.write(f"{header}\n{json.dumps(scenario)}\n")
+    assert moments(trace).keys() == {"cmd-sync", "fault-msi"}
+
+
 def test_a_moment_brings_a_model_to_the_same_fault(trace, layout):
     moment = moments(trace)["fault"]
     backend = ModelBackend(Params(), Memory(layout.windows))
