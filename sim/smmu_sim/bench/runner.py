@@ -160,6 +160,7 @@ def build_cocotb(verilog, ports, top="top", *, waves=False, internals=False, opt
     of the top module are. ``optimise`` is the level given to the C++ compiler. ``sources`` are
     further files (C++ for DPI). ``description`` is what `bench.wrapper` says about the module.
     """
+    _forget_waves_variable()
     names = "\n".join(f'public_flat_{"rw" if way == "i" else "rd"} -module "{top}" -var "{name}"'
                       for name, (way, _) in ports.items())
     control = f"`verilator_config\n{names}\n"
@@ -254,6 +255,14 @@ def _failures(results):
     return ran, failed
 
 
+def _forget_waves_variable():
+    """cocotb obeys WAVES, over what it is told; here a build has traces or has none.
+
+    `make linux WAVES=1` sets it, for one.
+    """
+    os.environ.pop("WAVES", None)
+
+
 def _test_filter(testcase):
     """A pattern for the tests of these names, with all their parameters."""
     if testcase is None:
@@ -271,6 +280,7 @@ def run_built(build, test_module, *, seed=None, testcase=None, waves=False, extr
     ``importable`` is a module, loaded here, that the simulation must be able to import as well.
     """
     __tracebackhide__ = True
+    _forget_waves_variable()
     # The name of the process keeps apart what pytest-xdist runs at the same time.
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     folder = build_folder() / "runs" / worker / _run_name(name or test_module)
@@ -296,8 +306,8 @@ def run_built(build, test_module, *, seed=None, testcase=None, waves=False, extr
             build_dir=build.folder, test_dir=folder, results_xml=str(results), seed=seed,
             test_filter=_test_filter(testcase), waves=waves, extra_env=environment,
             log_file=log)
-    except SystemExit as error:
-        stopped = error.code
+    except (SystemExit, RuntimeError) as error:
+        stopped = error
     finally:
         sys.path[:] = path
     text = log.read_text(errors="replace") if log.exists() else ""

@@ -51,6 +51,12 @@ def test_run():
     assert (folder / "run.log").exists() and not (folder / "dump.vcd").exists()
 
 
+def test_the_variable_waves_changes_neither_build_nor_run(monkeypatch):
+    monkeypatch.setenv("WAVES", "1")
+    folder = run_cocotb(Increment(), __name__, seed=1)
+    assert not (folder / "dump.vcd").exists()
+
+
 def test_failure_is_shown():
     with pytest.raises(SimulationFailed, match="fails_on_request(.|\n)*as asked"):
         run_cocotb(Increment(), __name__, extra_env={"FAIL": "1"})
