@@ -14,6 +14,14 @@ def pytest_report_header():
     return "tools: " + ", ".join(f"{tool} {metadata.version(tool)}" for tool in tools)
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Name parameters of bytes after the argument: bytes may hold the time of the collection.
+
+    Workers that collect in different seconds would have different tests.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def _time_limit():
     faulthandler.dump_traceback_later(LIMIT_S, exit=True)
