@@ -7,21 +7,23 @@ the SMMU's interrupts are MSIs, the first fault ends with the first MSI of the e
 
 import gzip
 import json
+import struct
 from pathlib import Path
 
 from smmu.formats.commands import CommandHeader, Opcode
 from smmu.formats.core import plain
-from smmu.formats.registers import BY_NAME, CMDQ_BASE, CR0
+from smmu.formats.registers import BY_NAME, CMDQ_BASE, CR0, EVENTQ_BASE
 from smmu_sim.backend import Transaction
 from smmu_sim.kept_waveform import keep_waveform
+from smmu_sim.live.errors import LiveError
 from smmu_sim.memory import Memory
 
-__all__ = ["draw", "moments", "play_in_simulation"]
+__all__ = ["bring", "draw", "moments", "play_in_simulation", "repeat"]
 
-_CR0, _IRQ_CTRL, _CMDQ_PROD, _CMDQ_CONS, _CMDQ_BASE, _EVENTQ_PROD, _MSI_ADDRESS = (
+_CR0, _IRQ_CTRL, _CMDQ_PROD, _CMDQ_CONS, _CMDQ_BASE, _EVENTQ_BASE, _EVENTQ_PROD, _MSI_ADDRESS = (
     BY_NAME[name].offset for name in (
-        "CR0", "IRQ_CTRL", "CMDQ_PROD", "CMDQ_CONS", "CMDQ_BASE", "EVENTQ_PROD",
-        "EVENTQ_IRQ_CFG0"))
+        "CR0", "IRQ_CTRL", "CMDQ_PROD", "CMDQ_CONS", "CMDQ_BASE", "EVENTQ_BASE",
+        "EVENTQ_PROD", "EVENTQ_IRQ_CFG0"))
 _COMMAND_BYTES = 16
 
 
@@ -40,7 +42,7 @@ class _State:
             self.registers[offset] = value
 
     def moment(self, step):
-        """Return what :func:`play_in_simulation` needs for one step from here."""
+        """Return what :func:`bring` needs for one step from here."""
         prod = self.registers.get(_CMDQ_PROD, 0)
         registers = self.registers | {_CMDQ_PROD: prod, _CMDQ_CONS: prod, _EVENTQ_PROD: 0}
         last = [offset for offset in (_IRQ_CTRL, _CR0) if offset in registers]
@@ -81,6 +83,42 @@ def moments(trace):
     return found
 
 
+def bring(backend, moment, windows):
+    """Give a backend the memory and the registers of a moment; there is memory in ``windows``."""
+    backend.memory.windows = [(base, base + size) for base, size in windows]
+    for addr, octets in moment["mem"]:
+        backend.memory.poke(addr, bytes.fromhex(octets))
+    for offset, value in moment["regs"]:
+        backend.write32(offset, value)
+        backend.idle()
+
+
+def repeat(backend, step):
+    """Do the step of a moment. LiveError: it goes otherwise than it was recorded."""
+    if "reg" in step:
+        _, offset, value = step["reg"]
+        backend.write32(offset, value)
+        backend.idle()
+        _same("CMDQ_CONS", backend.read32(_CMDQ_CONS), value)
+        return
+    dma = step["dma"]
+    result = backend.dma(Transaction(
+        sid=dma["sid"], addr=dma["iova"], write=dma["write"], length=dma["len"],
+        data=bytes(dma["len"]) if dma["write"] else None))
+    backend.idle()
+    _same("outcome", result.ok, step["expect"]["ok"])
+    base = plain(EVENTQ_BASE).ADDR(backend.read64(_EVENTQ_BASE)) << 5
+    record = backend.memory.peek(base, 8 * len(step["event"]))
+    _same("event record", [f"{word:016x}" for word, in struct.iter_unpack("<Q", record)],
+          step["event"])
+
+
+def _same(what, found, expected):
+    if found != expected:
+        raise LiveError(f"the waveform shows something else: {what} is {found}, recorded was "
+                        f"{expected}")
+
+
 def play_in_simulation(backend, report, moment, windows):
     """Inside the simulation: bring the core to a moment, do the step; its times in ns.
 
@@ -89,21 +127,9 @@ def play_in_simulation(backend, report, moment, windows):
     from cocotb.utils import get_sim_time
 
     moment = json.loads(Path(moment).read_text())
-    backend.memory.windows = [tuple(window) for window in windows]
-    for addr, octets in moment["mem"]:
-        backend.memory.poke(addr, bytes.fromhex(octets))
-    for offset, value in moment["regs"]:
-        backend.write32(offset, value)
-        backend.idle()
-    step, start = moment["step"], get_sim_time("ns")
-    if "reg" in step:
-        backend.write32(*step["reg"][1:])
-    else:
-        dma = step["dma"]
-        backend.dma(Transaction(
-            sid=dma["sid"], addr=dma["iova"], write=dma["write"], length=dma["len"],
-            data=bytes(dma["len"]) if dma["write"] else None))
-    backend.idle()
+    bring(backend, moment, windows)
+    start = get_sim_time("ns")
+    repeat(backend, moment["step"])
     return [start, get_sim_time("ns")]
 
 

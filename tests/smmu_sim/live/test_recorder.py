@@ -8,9 +8,10 @@ from smmu.formats.registers import BY_NAME
 from smmu.params import Params
 from smmu_sim.backend import ModelBackend, Transaction
 from smmu_sim.driver import PageAllocator, SMMUv3Driver, entries
+from smmu_sim.live.errors import LiveError
 from smmu_sim.live.memory_image import MemoryImage
 from smmu_sim.live.recorder import Recorder
-from smmu_sim.live.waveform import moments
+from smmu_sim.live.waveform import bring, moments, repeat
 from smmu_sim.memory import Memory
 from smmu_sim.replay import replay
 from smmu_sim.scenario_files import load_scenarios, unmet_requirements
@@ -129,18 +130,24 @@ def test_a_fault_that_an_msi_tells_of_is_called_so(trace):
     assert moments(trace).keys() == {"cmd-sync", "fault-msi"}
 
 
-def test_a_moment_brings_a_model_to_the_same_fault(trace, layout):
-    moment = moments(trace)["fault"]
-    backend = ModelBackend(Params(), Memory(layout.windows))
+@pytest.mark.parametrize("name", ["cmd-sync", "fault"])
+def test_a_moment_is_repeated_on_a_model(trace, layout, name):
+    moment = moments(trace)[name]
+    backend = ModelBackend(Params(), Memory())
     backend.reset()
-    for addr, octets in moment["mem"]:
-        backend.memory.poke(addr, bytes.fromhex(octets))
-    for offset, value in moment["regs"]:
-        backend.write32(offset, value)
-    assert not backend.dma(Transaction(sid=SID, addr=0x10_0000, length=8)).ok
-    base = backend.read64(BY_NAME["EVENTQ_BASE"].offset) & 0xF_FFFF_FFFF_FFE0
-    assert backend.memory.peek(base, 1)[0] == 0x10
-    assert backend.dma(Transaction(sid=0, addr=0, length=8)).resp  # no such stream
+    bring(backend, moment, layout.windows)
+    repeat(backend, moment["step"])
+    assert not backend.dma(Transaction(sid=SID, addr=0, length=8)).ok
+
+
+@pytest.mark.parametrize("name, message", [("cmd-sync", "CMDQ_CONS is"), ("fault", "event record")])
+def test_a_moment_that_goes_otherwise_is_no_waveform(trace, layout, name, message):
+    moment = moments(trace)[name]
+    backend = ModelBackend(Params(), Memory())
+    backend.reset()
+    bring(backend, moment | {"mem": []}, layout.windows)
+    with pytest.raises(LiveError, match=message):
+        repeat(backend, moment["step"])
 
 
 def test_the_file_has_header_and_one_scenario(trace, layout):
