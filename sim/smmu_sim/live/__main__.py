@@ -198,7 +198,8 @@ def _show(console, options, kernel, session, result, folder, seconds):
         console.print(f"  {what:<12} {path}", soft_wrap=True)
     wrong = sum(not check.ok for check in found)
     console.print(f"{options['backend']}, {kernel.name}, {options['variant']}: "
-                  f"{f'{wrong} WRONG' if wrong else 'all as expected'}, {seconds:.0f} s")
+                  f"{f'{wrong} WRONG' if wrong else 'all as expected'}, {seconds:.0f} s",
+                  soft_wrap=True)
     return 1 if wrong else 0
 
 
