@@ -5,7 +5,7 @@ way through Verilog and both options matter (block RAM, and a router that does n
 the clock). ``-nowidelut`` leaves out the multiplexers behind the LUTs, whose selects are hard to
 route. The block sits in a harness: a shift register from one pin drives every input, a tree of
 XORs takes every output to one pin. So nothing is optimised away, and inputs and outputs are
-registered. The reset goes through a global buffer: by ordinary wires it would be a quarter of all
+registered. The reset goes through a global buffer: by ordinary wires it would be a tenth of all
 connections.
 """
 
