@@ -53,7 +53,7 @@ class Machine:
     def __init__(self, backend, *, guests=2, its_drivers=True, smmu_device_id=None, cpus=1):
         self.backend, self.memory = backend, backend.memory
         self.guests, self.functions = guests, {}
-        self.memory.windows = [(base, base + size) for base, size in self._windows()]
+        self.memory.limit_to(self._windows())
         self.allocator = PageAllocator(self.memory, *self.HOST_RAM)
         self.its = [ITS(self.memory, base, own_device_id=smmu_device_id, name=f"ITS{n}")
                     for n, base in enumerate(self.ITS_BASES)]

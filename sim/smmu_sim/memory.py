@@ -42,10 +42,16 @@ class Memory:
     """
 
     def __init__(self, windows=None):
-        self.windows = None if windows is None else [(base, base + size) for base, size in windows]
+        self.windows = None   # (start, stop) pairs
+        if windows is not None:
+            self.limit_to(windows)
         self._pages = {}
         self._aborts = []
         self._observers = []
+
+    def limit_to(self, windows):
+        """Have memory in ``windows`` alone: an iterable of (base, size)."""
+        self.windows = [(base, base + size) for base, size in windows]
 
     def clear(self):
         """Make all memory zero. Windows, faults and observers stay."""

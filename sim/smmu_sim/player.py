@@ -94,8 +94,7 @@ class _Player:
         self.seen = None  # index of the first record not looked at; None: EVENTQ_PROD tells
 
     def play(self):
-        base, size = self.scenario.ram
-        self.memory.windows = [(base, base + size)]
+        self.memory.limit_to([self.scenario.ram])
         self.memory.clear()
         self.backend.reset()
         self._mem(self.scenario.setup["mem"])

@@ -85,7 +85,7 @@ def moments(trace):
 
 def bring(backend, moment, windows):
     """Give a backend the memory and the registers of a moment; there is memory in ``windows``."""
-    backend.memory.windows = [(base, base + size) for base, size in windows]
+    backend.memory.limit_to(windows)
     for addr, octets in moment["mem"]:
         backend.memory.poke(addr, bytes.fromhex(octets))
     for offset, value in moment["regs"]:

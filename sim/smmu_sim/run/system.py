@@ -71,8 +71,7 @@ class System:
 
     def __init__(self, backend):
         self.backend, self.memory = backend, backend.memory
-        self.memory.windows = [(base, base + size)
-                               for base, size in (RAM, GUEST_RAM, ITS_FRAMES)]
+        self.memory.limit_to((RAM, GUEST_RAM, ITS_FRAMES))
         self.doorbells = Doorbells(self.memory)
         self.host = SMMUv3Driver(backend, PageAllocator(self.memory, *RAM))
 
